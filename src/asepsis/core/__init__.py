@@ -1,0 +1,1 @@
+"""The foundation: contracts, randomness, updates, threat model, mathematics. Knows no sibling."""

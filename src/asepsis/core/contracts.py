@@ -1,0 +1,259 @@
+"""The protocols that others type against. Components implement them; nothing here does work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from torch import Tensor, nn
+
+from asepsis.core.layout import Layout
+from asepsis.core.samples import Array, DataFacts, Kind, Prepare, Samples, Shard
+from asepsis.core.threat import ClientView, Evidence, Sees, ServerView
+from asepsis.core.updates import Aggregate, Delivery, Individual, Reply, Screened, State
+
+D_contra = TypeVar("D_contra", bound=Delivery, contravariant=True)
+V_contra = TypeVar("V_contra", bound=ClientView, contravariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerContext:
+    """What a server stage may use besides the delivery.
+
+    ``spent`` counts hostile rows that the front door already dropped (non-finite ones): each
+    spends one of a rule's ``f``. ``rng`` is the stage's own generator for this round.
+    """
+
+    round: int
+    rng: np.random.Generator
+    spent: int = 0
+
+
+class Task(Protocol):
+    """One clinical task: preparation, loss and metrics."""
+
+    kinds: ClassVar[frozenset[Kind]]
+    model: ClassVar[str]
+    primary: ClassVar[str]
+
+    def fit(self, train: Sequence[Samples], facts: DataFacts) -> Prepare:
+        """Learn the preparation (scaling) from the training samples of all hospitals."""
+        ...
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of every sample ``[n]``."""
+        ...
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Turn model outputs into probabilities ``[n, classes]``."""
+        ...
+
+    def metrics(self, probabilities: Array, targets: Array) -> dict[str, float]:
+        """Score probabilities against the truth."""
+        ...
+
+
+class ModelBuilder(Protocol):
+    """A network as a component: builds a module for an input shape and number of classes."""
+
+    kinds: ClassVar[frozenset[Kind]]
+
+    def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+        """Build the module; ``input_shape`` is that of one prepared sample."""
+        ...
+
+
+class Trainer(Protocol):
+    """What an honest hospital does with the model it receives."""
+
+    def train(
+        self,
+        module: nn.Module,
+        layout: Layout,
+        received: Tensor,
+        shard: Shard,
+        task: Task,
+        rng: np.random.Generator,
+    ) -> tuple[Tensor, Mapping[str, float]]:
+        """Train from ``received`` on ``shard``; return the row ``[d]`` and telemetry."""
+        ...
+
+    def gradient_scale(self, samples: int) -> float:
+        """Sum of learning rates over the local steps: delta is about minus this x gradient."""
+        ...
+
+
+class ServerOptimizer(Protocol):
+    """How the server applies an aggregate to the global row."""
+
+    lr: float
+
+    def init(self, dim: int) -> State:
+        """Return the state before the first round."""
+        ...
+
+    def apply(
+        self, state: State, row: Tensor, delta: Tensor, parameters: int
+    ) -> tuple[State, Tensor]:
+        """Return the next state and global row; buffers (from ``parameters`` on) are averaged."""
+        ...
+
+
+class Rule(Protocol[D_contra]):
+    """An aggregation rule: a delivery in, one row out.
+
+    ``accepts`` names the deliveries it takes: a rule that needs rows cannot stand behind a
+    secure sum. ``claims`` says which properties the conformance suite may test
+    (``permutation``, ``translation``, ``breakdown-range``, ``breakdown-diameter``).
+    """
+
+    accepts: ClassVar[frozenset[type]]
+    claims: ClassVar[frozenset[str]]
+
+    def smallest(self, spent: int = 0) -> int:
+        """Return the smallest number of rows this rule works with."""
+        ...
+
+    def init(self, dim: int) -> State:
+        """Return the state before the first round."""
+        ...
+
+    def apply(
+        self, state: State, delivery: D_contra, context: ServerContext
+    ) -> tuple[State, Aggregate]:
+        """Aggregate one round's delivery."""
+        ...
+
+
+class Screen(Protocol):
+    """Drops, clips, weighs or distrusts single updates before the rule."""
+
+    def init(self, dim: int) -> State:
+        """Return the state before the first round."""
+        ...
+
+    def apply(
+        self, state: State, delivery: Individual, context: ServerContext
+    ) -> tuple[State, Screened]:
+        """Screen one round's delivery."""
+        ...
+
+
+class Transport(Protocol):
+    """The channel between hospitals and server: what it delivers decides who can see what."""
+
+    delivers: ClassVar[type]
+    ideal: ClassVar[bool]
+
+    def deliver(self, updates: Individual) -> Delivery:
+        """Carry the updates to the server."""
+        ...
+
+
+class Trigger(Protocol):
+    """A backdoor's pattern: one object for training data, evaluation and pictures."""
+
+    kinds: ClassVar[frozenset[Kind]]
+
+    def stamp(self, inputs: Array, rng: np.random.Generator) -> Array:
+        """Return a stamped copy of raw inputs ``[n, ...]``."""
+        ...
+
+    def mask(self, shape: tuple[int, ...]) -> Array:
+        """Return which elements of one raw input of this shape the trigger changes (bool)."""
+        ...
+
+
+@runtime_checkable
+class DataAttack(Protocol):
+    """Changes a hostile hospital's own training data."""
+
+    kinds: ClassVar[frozenset[Kind]]
+
+    def poison(self, own: Samples, facts: DataFacts, rng: np.random.Generator) -> Samples:
+        """Return the poisoned training samples."""
+        ...
+
+
+@runtime_checkable
+class BackdoorAttack(DataAttack, Protocol):
+    """A data attack with a trigger and a target class, which evaluation stamps too."""
+
+    target: int
+
+    @property
+    def stamp(self) -> Trigger:
+        """The trigger."""
+        ...
+
+
+@runtime_checkable
+class UpdateAttack(Protocol[V_contra]):
+    """Replaces the updates of hostile hospitals; ``sees`` is the least it must be granted."""
+
+    sees: ClassVar[Sees]
+
+    def craft(
+        self, state: State, view: V_contra, rng: np.random.Generator
+    ) -> tuple[State, Tensor, Mapping[str, float]]:
+        """Return the next state, the rows ``[m, d]`` to send, and measurements to record."""
+        ...
+
+
+@runtime_checkable
+class ServerAttack(Protocol):
+    """Learns from what a curious server has; returns evidence, never scores itself."""
+
+    def observe(self, view: ServerView, rng: np.random.Generator) -> Evidence | None:
+        """Look at one round; ``None`` when there is nothing to attack in it."""
+        ...
+
+
+Attack = DataAttack | UpdateAttack[ClientView] | ServerAttack
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One client's training in one round: picklable, and all that an engine needs to know."""
+
+    client: int
+    round: int
+    shard: str = "clean"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """Everything that stays the same over rounds; engines hand it to their workers once.
+
+    ``shards`` maps ``(client, name)`` to prepared training tensors, ``weights`` a client to the
+    sample count it claims.
+    """
+
+    module: nn.Module
+    layout: Layout
+    task: Task
+    trainer: Trainer
+    seed: int
+    shards: Mapping[tuple[int, str], Shard]
+    weights: Mapping[int, float] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """Where local training runs. All engines of one numerics class give bit-equal replies."""
+
+    name: ClassVar[str]
+    numerics: ClassVar[str]
+
+    def start(self, plan: Plan) -> None:
+        """Take the plan; called once before the first round."""
+        ...
+
+    def train(self, received: Tensor, jobs: Sequence[Job]) -> list[Reply]:
+        """Run the jobs and return their replies sorted by client id."""
+        ...
+
+    def close(self) -> None:
+        """Stop the workers."""
+        ...

@@ -1,0 +1,176 @@
+"""The threat model is a type, and the engine enforces it.
+
+An attack gets one narrow frozen view and its own generator, never the server, the trainer or the
+client list. What a weaker view does not grant, it has no field for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from torch import Tensor
+
+from asepsis.core.updates import Delivery
+
+
+class Role(StrEnum):
+    """Who attacks."""
+
+    CLIENT = "client"
+    SERVER = "server"
+    EAVESDROPPER = "eavesdropper"
+    RECIPIENT = "recipient"
+
+
+class Sees(StrEnum):
+    """How much hostile hospitals know of the round's updates."""
+
+    OWN = "own"
+    COLLUDERS = "colluders"
+    OMNISCIENT = "omniscient"
+
+    def grants(self, needed: Sees) -> bool:
+        """Whether this much knowledge covers ``needed``.
+
+        Example:
+            >>> Sees.OMNISCIENT.grants(Sees.COLLUDERS), Sees.OWN.grants(Sees.COLLUDERS)
+            (True, False)
+        """
+        order = list(Sees)
+        return order.index(self) >= order.index(needed)
+
+
+class Touches(StrEnum):
+    """What an attack changes."""
+
+    NOTHING = "nothing"
+    DATA = "data"
+    TRAINING = "training"
+    UPDATE = "update"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThreatModel:
+    """Who attacks, what they see and touch, and when.
+
+    ``starts_at`` is the first attacked round (0-based); ``rounds`` how many rounds they attack,
+    ``None`` until the end.
+    """
+
+    role: Role = Role.CLIENT
+    sees: Sees = Sees.OMNISCIENT
+    touches: frozenset[Touches] = frozenset({Touches.DATA, Touches.UPDATE})
+    clients: tuple[int, ...] = ()
+    starts_at: int = 0
+    rounds: int | None = None
+
+    def active(self, round_: int) -> bool:
+        """Whether the attack happens in this round.
+
+        Example:
+            >>> [ThreatModel(starts_at=2, rounds=2).active(t) for t in range(5)]
+            [False, False, True, True, False]
+        """
+        ended = self.rounds is not None and round_ >= self.starts_at + self.rounds
+        return round_ >= self.starts_at and not ended
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Facts:
+    """Facts of the protocol that any participant knows."""
+
+    round: int
+    cohort: int
+    server_lr: float
+    received: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Own:
+    """One hostile hospital sees only the row ``[1, d]`` it would honestly have sent."""
+
+    facts: Facts
+    clients: tuple[int, ...]
+    rows: Tensor
+
+    @property
+    def reference(self) -> Tensor:
+        """The honest rows that this view grants."""
+        return self.rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Colluders:
+    """Hostile hospitals share the rows ``[m, d]`` they would honestly have sent."""
+
+    facts: Facts
+    clients: tuple[int, ...]
+    rows: Tensor
+
+    @property
+    def reference(self) -> Tensor:
+        """The honest rows that this view grants."""
+        return self.rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Omniscient:
+    """As :class:`Colluders`, and they see the honest hospitals' rows ``[h, d]`` too."""
+
+    facts: Facts
+    clients: tuple[int, ...]
+    rows: Tensor
+    honest: Tensor
+
+    @property
+    def reference(self) -> Tensor:
+        """The honest rows that this view grants."""
+        return self.honest
+
+
+ClientView = Own | Colluders | Omniscient
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learner:
+    """What anyone who knows the architecture can compute, as pure functions.
+
+    ``gradient(row, inputs, targets) -> [d]`` is the gradient of the mean training loss at the
+    global row, differentiable in ``inputs`` and ``targets`` (soft labels, ``[n, classes]``).
+    """
+
+    gradient: Callable[[Tensor, Tensor, Tensor], Tensor]
+    input_shape: tuple[int, ...]
+    classes: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ServerView:
+    """What a curious server has: what it sent, what was delivered, facts, and the learner.
+
+    ``step`` is the product of learning rate and local steps that turns a delta into an average
+    gradient; ``batch`` the local batch size. Both are part of the protocol it runs.
+    """
+
+    facts: Facts
+    sent: Tensor
+    delivery: Delivery
+    learner: Learner
+    step: float
+    batch: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """What an observing attack claims to have learned, to be scored against the truth.
+
+    ``guesses`` are named tensors (reconstructed inputs, membership scores); ``about`` names the
+    client each belongs to, ``None`` when the channel does not tell.
+    """
+
+    kind: str
+    guesses: dict[str, Tensor]
+    about: int | None = None
+    measurements: dict[str, float] = field(default_factory=dict)
