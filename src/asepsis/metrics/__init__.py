@@ -1,1 +1,1 @@
-"""..."""
+"""Pure functions over arrays: utility, attack success, detection, leakage, intervals."""

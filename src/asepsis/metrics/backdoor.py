@@ -1,0 +1,54 @@
+"""How well a backdoor works, beside the floor of a model that was never attacked."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from asepsis.core.samples import Array
+
+
+def attack_success(predictions: Array, targets: Array, target: int) -> float:
+    """Share of stamped samples predicted as the target class (ASR).
+
+    Samples whose true class is the target are left out; NaN when none is left.
+
+    Args:
+        predictions: predicted classes of the stamped samples ``[n]``.
+        targets: their true classes ``[n]``.
+        target: the class the backdoor asks for.
+
+    Example:
+        >>> attack_success(np.array([0, 0, 1, 0]), np.array([1, 2, 1, 0]), target=0)
+        0.6666666666666666
+    """
+    others = targets != target
+    return float(np.mean(predictions[others] == target)) if others.any() else float("nan")
+
+
+def excess_success(asr: float, floor: float) -> float:
+    """Return ``(asr - floor) / (1 - floor)``: what the backdoor adds to the clean twin's ASR.
+
+    Negative when the attacked model falls below the floor. NaN when the floor is 1: a clean model
+    that always says the target leaves nothing to measure.
+
+    Example:
+        >>> excess_success(0.75, 0.5), excess_success(1.0, 1.0)
+        (0.5, nan)
+    """
+    return (asr - floor) / (1 - floor) if floor < 1 else float("nan")
+
+
+def label_success(probabilities: Array, has_target: Array, threshold: float) -> float:
+    """Multi-label ASR: share of stamped samples without the finding with ``p(target)`` above.
+
+    Args:
+        probabilities: p(target) of the stamped samples ``[n]``.
+        has_target: which of them truly have the target finding ``[n]``; they are left out.
+        threshold: the probability above which the finding counts as reported.
+
+    Example:
+        >>> label_success(np.array([0.7, 0.3, 0.9]), np.array([False, False, True]), 0.6)
+        0.5
+    """
+    others = ~np.asarray(has_target, dtype=bool)
+    return float(np.mean(probabilities[others] > threshold)) if others.any() else float("nan")
