@@ -76,12 +76,21 @@ class Trainer(Protocol):
         shard: Shard,
         task: Task,
         rng: np.random.Generator,
+        work: float,
     ) -> tuple[Tensor, Mapping[str, float]]:
-        """Train from ``received`` on ``shard``; return the row ``[d]`` and telemetry."""
+        """Train from ``received`` on ``shard``; return the row ``[d]`` and telemetry.
+
+        ``work`` in (0, 1] is the share of the local steps a straggler manages.
+        """
         ...
 
     def gradient_scale(self, samples: int) -> float:
         """Sum of learning rates over the local steps: delta is about minus this x gradient."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """Samples in a local batch."""
         ...
 
 
@@ -221,6 +230,7 @@ class Job:
     client: int
     round: int
     shard: str = "clean"
+    work: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -27,6 +27,8 @@ class Draw(StrEnum):
     MODEL = "model"
     COHORT = "cohort"
     DROPOUT = "dropout"
+    STRAGGLER = "straggler"
+    THREAT = "threat"
     BATCH = "batch"
     RULE = "rule"
     ATTACK_DATA = "attack-data"

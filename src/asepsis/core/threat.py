@@ -138,12 +138,14 @@ class Learner:
     """What anyone who knows the architecture can compute, as pure functions.
 
     ``gradient(row, inputs, targets) -> [d]`` is the gradient of the mean training loss at the
-    global row, differentiable in ``inputs`` and ``targets`` (soft labels, ``[n, classes]``).
+    global row, differentiable in ``inputs`` and ``targets`` (soft labels, ``[n, classes]``). Of
+    its columns the first ``parameters`` are parameters (all when ``None``); buffers are 0.
     """
 
     gradient: Callable[[Tensor, Tensor, Tensor], Tensor]
     input_shape: tuple[int, ...]
     classes: int
+    parameters: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,1 +1,1 @@
-"""..."""
+"""Clinical tasks: preparation, loss and metrics, one a file."""

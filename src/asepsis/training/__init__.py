@@ -1,1 +1,1 @@
-"""..."""
+"""What an honest hospital does with the model it receives."""

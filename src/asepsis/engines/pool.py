@@ -1,0 +1,87 @@
+"""Processes that persist: the plan is handed over once, then only rows travel."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from asepsis.core.contracts import Job, Plan
+from asepsis.core.errors import AsepsisError
+from asepsis.core.samples import Array
+from asepsis.core.updates import Reply
+from asepsis.engines.worker import Worker, cores
+
+_worker: Worker | None = None
+
+
+def _begin(plan: bytes) -> None:
+    global _worker
+    torch.set_num_threads(1)
+    _worker = Worker(pickle.loads(plan))  # noqa: S301 (our own bytes, from the parent process)
+
+
+def _run(received: Array, jobs: list[Job]) -> list[tuple[Reply, Array]]:
+    assert _worker is not None
+    row = torch.from_numpy(received)
+    replies = [_worker.run(row, job) for job in jobs]
+    # Rows go back as arrays: a tensor would cross as an open file descriptor, one per reply.
+    return [(_without_row(reply), reply.row.numpy()) for reply in replies]
+
+
+def _without_row(reply: Reply) -> Reply:
+    return Reply(reply.client, torch.empty(0), reply.weight, reply.side, {}, reply.seconds)
+
+
+class Pool:
+    """Runs jobs in worker processes, started afresh (``spawn``) and kept until closed."""
+
+    name: ClassVar[str] = "pool"
+    numerics: ClassVar[str] = "reference"
+
+    def __init__(self, jobs: int | None = None) -> None:
+        self._count = jobs or cores()
+        self._executor: ProcessPoolExecutor | None = None
+
+    def start(self, plan: Plan) -> None:
+        """Start the processes and hand the plan over."""
+        self.close()
+        self._executor = ProcessPoolExecutor(
+            self._count,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_begin,
+            initargs=(pickle.dumps(plan),),
+        )
+
+    def train(self, received: Tensor, jobs: Sequence[Job]) -> list[Reply]:
+        """Run the jobs; replies are sorted by client id."""
+        assert self._executor is not None, "start the engine first"
+        ordered = sorted(jobs, key=lambda job: job.client)
+        row = received.numpy()
+        shares = [ordered[i :: self._count] for i in range(self._count)]
+        futures = [self._executor.submit(_run, row, share) for share in shares if share]
+        try:
+            done = [pair for future in futures for pair in future.result()]
+        except BrokenProcessPool:
+            raise AsepsisError(
+                "a worker process died (out of memory, or killed)",
+                place="engine pool",
+                fix="run again with --resume, or with fewer --jobs",
+            ) from None
+        replies = [
+            Reply(r.client, torch.from_numpy(row), r.weight, r.side, r.state, r.seconds)
+            for r, row in done
+        ]
+        return sorted(replies, key=lambda reply: reply.client)
+
+    def close(self) -> None:
+        """Stop the processes."""
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+            self._executor = None

@@ -1,0 +1,20 @@
+"""Shared fixtures: no test may move a global random generator, whatever it runs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def global_generators_stay_put() -> Iterator[None]:
+    """Fail a test that moves the global generator of torch, NumPy or Python."""
+    before = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())  # noqa: NPY002
+    yield
+    assert torch.equal(before[0], torch.get_rng_state()), "torch's global generator moved"
+    assert (before[1] == np.random.get_state()[1]).all(), "NumPy's global generator moved"  # noqa: NPY002
+    assert before[2] == random.getstate(), "Python's global generator moved"
