@@ -1,0 +1,103 @@
+"""From one data set to hospitals, each with its own training, validation and test patients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from asepsis.core.errors import ConfigError
+from asepsis.core.rng import Draw, Streams
+from asepsis.core.samples import Hospital, Samples
+from asepsis.data.dataset import TRAIN, Dataset
+from asepsis.data.partition import Partition
+from asepsis.data.units import Index, Units, parts_by_patient
+from asepsis.data.unusual import Unusual, specialize
+
+
+class _Place(NamedTuple):
+    hospital: int
+    part: int
+
+
+def federate(
+    dataset: Dataset,
+    partition: Partition,
+    hospitals: int | None,
+    streams: Streams,
+    unusual: Sequence[Unusual] = (),
+) -> tuple[Hospital, ...]:
+    """Divide a data set among hospitals, and each hospital's share by patient.
+
+    An official split is respected; else each hospital's patients go 70/10/20 to train, validation
+    and test, stratified by class. No patient is in two hospitals or in two parts. Nothing here
+    depends on the attack.
+
+    Args:
+        dataset: the data.
+        partition: who gets which patients.
+        hospitals: how many; ``None`` means all real sites.
+        streams: the run's randomness; ``Draw.PARTITION`` and ``Draw.SPLIT`` are used.
+        unusual: hospitals that are unusual on purpose, besides those the partition names.
+
+    Raises:
+        ConfigError: a hospital would be empty, too small, or cannot be split by patient.
+    """
+    assignment = partition.assign(dataset, hospitals, streams.at(Draw.PARTITION))
+    odd = (*partition.unusual, *unusual)
+    if odd:
+        assignment = specialize(assignment, dataset, odd, streams)
+    units = Units.of_dataset(dataset)
+    made = []
+    for number, (name, index) in enumerate(assignment):
+        parts = _parts(dataset, units, index, streams.at(Draw.SPLIT, number))
+        _check(name, index, parts, units, dataset, partition.min_samples)
+        train, validation, test = (
+            _samples(dataset, index[parts == part], _Place(number, part), odd, streams)
+            for part in range(3)
+        )
+        made.append(Hospital(number, name, train, validation, test))
+    return tuple(made)
+
+
+def _parts(dataset: Dataset, units: Units, index: Index, rng: np.random.Generator) -> Index:
+    """Return 0, 1 or 2 for every sample of a hospital."""
+    if dataset.split is not None:
+        return np.asarray(dataset.split[index], np.int64)
+    mine = np.unique(units.of[index])
+    return parts_by_patient(units, mine, rng)[np.searchsorted(mine, units.of[index])]
+
+
+def _check(
+    name: str, index: Index, parts: Index, units: Units, dataset: Dataset, least: int
+) -> None:
+    if len(index) < least:
+        raise ConfigError(
+            f"{name} would hold {len(index)} samples of at least {least}",
+            place="partition",
+            fix="use fewer hospitals or a smaller min_samples",
+        )
+    patients = len(np.unique(units.of[index]))
+    if dataset.split is None and patients < 3:
+        raise ConfigError(
+            f"{name} has {patients} patients: too few to split into train, validation and test",
+            place="partition",
+            fix="use iid or dirichlet, which deal whole patients, or a larger unit than a patient",
+        )
+    if not (parts == TRAIN).any():
+        raise ConfigError(
+            f"{name} would have nothing to train on",
+            place="partition",
+            fix="use fewer hospitals or another partition",
+        )
+
+
+def _samples(
+    dataset: Dataset, index: Index, place: _Place, odd: Sequence[Unusual], streams: Streams
+) -> Samples:
+    inputs = dataset.inputs[index]
+    for one in odd:
+        if one.hospital == place.hospital and one.scanner is not None:
+            inputs = one.scanner.apply(inputs, streams.at(Draw.DATASET, *place))
+    return Samples(inputs, dataset.targets[index], index, dataset.groups[index])
