@@ -1,1 +1,1 @@
-"""..."""
+"""What a hostile hospital does to its own data."""

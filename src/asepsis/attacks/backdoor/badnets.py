@@ -1,0 +1,150 @@
+"""BadNets: stamp a trigger on own samples and call them the target class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+from pydantic import Field
+
+from asepsis.attacks.data.choice import check_class, drawn
+from asepsis.core.contracts import Trigger
+from asepsis.core.errors import ConfigError
+from asepsis.core.registry import build, options_of, register, split_spec
+from asepsis.core.samples import Array, DataFacts, Kind, Samples
+
+AUTO = "auto"
+DEFAULTS = {
+    Kind.IMAGE: "patch",
+    Kind.MULTILABEL_IMAGE: "patch",
+    Kind.VOLUME: "patch",
+    Kind.TABLE: "feature-combination",
+    Kind.SEQUENCE: "waveform",
+}
+
+
+@runtime_checkable
+class FittedTrigger(Protocol):
+    """A trigger whose values come from samples; fitted once, it stamps the same everywhere."""
+
+    def fitted(self, own: Samples) -> Trigger:
+        """Return the trigger with every value resolved."""
+        ...
+
+
+@register("attack", "badnets")
+class BadNets:
+    """Backdoor: a share of own samples gets a trigger and the target class (BadNets).
+
+    ``share`` of the hospital's samples, those of the target class included, are drawn without
+    replacement, stamped and relabeled ``target``. They replace the originals, or come on top of
+    them with ``keep_originals``. With several labels per image (``multilabel-image``) the label
+    vector becomes one-hot ``target``: other findings are erased.
+
+    ``trigger`` is a component (a name or a table with options). ``auto`` is ``patch`` for images
+    and volumes, ``feature-combination`` for tables, ``waveform`` for sequences. A trigger that
+    needs samples to know its values is fitted once, by :meth:`fitted`; all hostile hospitals, the
+    evaluation and the pictures then share the fitted one.
+
+    Raises ConfigError for a target that is no class, and a trigger that cannot do this kind.
+
+    Source: Gu et al., BadNets, arXiv 1708.06733, section 4.1; one-hot findings: Nwadike et al.,
+    arXiv 2101.00008
+
+    Fidelity: paper
+
+    Tasks: image, multilabel-image, volume, table, sequence
+
+    Example:
+        >>> attack = BadNets(trigger={"name": "patch", "size": 2}, target=1)
+        >>> attack.stamp.mask((28, 28)).sum().item()
+        4
+    """
+
+    kinds: ClassVar[frozenset[Kind]] = frozenset(DEFAULTS)
+
+    trigger: str | dict[str, Any] = AUTO
+    target: Annotated[int, Field(ge=0)] = 0
+    share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    keep_originals: bool = False
+
+    def fitted(self, own: Samples, facts: DataFacts) -> BadNets:
+        """Return the attack with its trigger resolved for this kind, fitted to these samples."""
+        check_class(self.target, len(facts.classes), "attack.target")
+        spec = _resolved(self.trigger, facts.kind)
+        trigger = _built(spec)
+        if facts.kind not in trigger.kinds:
+            raise ConfigError(
+                f"the trigger cannot stamp samples of kind {facts.kind}",
+                place="attack.trigger",
+                got=spec,
+                fix=f"choose {DEFAULTS.get(facts.kind, 'another attack')}",
+            )
+        if isinstance(trigger, FittedTrigger):
+            trigger = trigger.fitted(own)
+        return replace(self, trigger={"name": split_spec(spec)[0], **options_of(trigger)})
+
+    @property
+    def stamp(self) -> Trigger:
+        """The trigger.
+
+        Raises:
+            ConfigError: it is still ``auto``.
+        """
+        if self.trigger == AUTO:
+            raise ConfigError(
+                "which trigger 'auto' is depends on the data",
+                place="attack.trigger",
+                fix="name a trigger, or fit the attack to a hospital's samples",
+            )
+        return _built(self.trigger)
+
+    def poison(self, own: Samples, facts: DataFacts, rng: np.random.Generator) -> Samples:
+        """Return the samples with some stamped; an attack that is not fitted fits itself."""
+        trigger = self.fitted(own, facts).stamp
+        where = drawn(np.arange(len(own)), self.share, rng)
+        chosen = own.take(where)
+        stamped = chosen.changed(
+            inputs=trigger.stamp(chosen.inputs, rng),
+            targets=_relabeled(chosen.targets, self.target),
+        )
+        return _joined(own, stamped) if self.keep_originals else _replaced(own, where, stamped)
+
+
+def _resolved(spec: str | Mapping[str, Any], kind: Kind) -> str | Mapping[str, Any]:
+    if spec != AUTO:
+        return spec
+    if kind not in DEFAULTS:
+        raise ConfigError("badnets has no trigger for this kind", place="attack", got=str(kind))
+    return DEFAULTS[kind]
+
+
+def _built(spec: str | Mapping[str, Any]) -> Trigger:
+    trigger: Trigger = build("trigger", spec, "attack.trigger")
+    return trigger
+
+
+def _relabeled(targets: Array, target: int) -> Array:
+    relabeled = np.zeros_like(targets)
+    if targets.ndim == 1:
+        relabeled[:] = target
+    else:
+        relabeled[:, target] = 1
+    return relabeled
+
+
+def _joined(own: Samples, more: Samples) -> Samples:
+    return Samples(
+        np.concatenate([own.inputs, more.inputs]),
+        np.concatenate([own.targets, more.targets]),
+        np.concatenate([own.ids, more.ids]),
+        np.concatenate([own.groups, more.groups]),
+    )
+
+
+def _replaced(own: Samples, where: Array, stamped: Samples) -> Samples:
+    inputs, targets = own.inputs.copy(), own.targets.copy()
+    inputs[where], targets[where] = stamped.inputs, stamped.targets
+    return own.changed(inputs=inputs, targets=targets)
