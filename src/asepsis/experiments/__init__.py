@@ -1,1 +1,1 @@
-"""..."""
+"""Experiments as data: specification, running, sweeping, storing."""

@@ -1,1 +1,1 @@
-"""..."""
+"""The built-in experiments, as data."""

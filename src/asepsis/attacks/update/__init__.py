@@ -1,1 +1,1 @@
-"""..."""
+"""What a hostile hospital sends instead of its honest update."""

@@ -1,1 +1,1 @@
-"""..."""
+"""Transports: what the channel delivers decides who can see what."""

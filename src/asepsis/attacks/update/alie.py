@@ -1,0 +1,69 @@
+"""A little is enough: hide inside the variance of honest updates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
+import numpy as np
+from pydantic import Field
+from scipy import stats
+from torch import Tensor
+
+from asepsis.core import robust_math
+from asepsis.core.registry import register
+from asepsis.core.threat import ClientView, Sees
+from asepsis.core.updates import Rows, State
+
+
+def largest_z(n: int, m: int, supporters: int | None = None) -> float:
+    """Return how many standard deviations away enough honest rows still lie.
+
+    ``z = Phi^-1((n - m - s) / (n - m))`` with ``s = floor(n/2) + 1 - m`` supporters needed for a
+    majority.
+
+    Example:
+        >>> round(largest_z(10, 3), 2), round(largest_z(50, 24), 2)
+        (0.18, 1.43)
+    """
+    s = n // 2 + 1 - m if supporters is None else supporters
+    share = (n - m - s) / (n - m) if n > m else 0.0
+    # With a majority of their own the hostile need no supporters, and z has no bound to respect.
+    tail = 1 / (2 * max(n - m, 1))
+    return float(stats.norm.ppf(min(max(share, tail), 1 - tail)))
+
+
+@register("attack", "alie")
+class Alie:
+    """Shift the honest mean by just so many standard deviations that rows still look honest.
+
+    Rows sent: ``mean(honest) - z std(honest)``, coordinate by coordinate, ``std`` with ddof 1,
+    the same row for all ``m`` hostile hospitals, ``[m, d]``. ``z`` defaults to the largest that
+    keeps a majority's cover (:func:`largest_z`) and is recorded. With n = 10 and m = 3 it is
+    0.18, too weak to show anything; n = 50 and m = 24 is the paper's regime. ``honest`` are the
+    rows that the view grants.
+
+    Source: Baruch et al., A Little Is Enough: Circumventing Defenses for Distributed Learning,
+    NeurIPS 2019, algorithm 3
+
+    Fidelity: paper
+
+    Example:
+        >>> from asepsis.attacks.craft import craft
+        >>> craft(np.array([[0.0], [2.0]]), "alie", z=1.0).round(4)
+        array([[-0.4142]])
+    """
+
+    z: float | None = None
+    supporters: Annotated[int, Field(ge=0)] | None = None
+    sees: ClassVar[Sees] = Sees.COLLUDERS
+
+    def craft(
+        self, state: State, view: ClientView, rng: np.random.Generator
+    ) -> tuple[State, Tensor, Mapping[str, float]]:
+        """Return the rows to send, and the z that was used."""
+        m = len(view.clients)
+        z = largest_z(view.facts.cohort, m, self.supporters) if self.z is None else self.z
+        honest = Rows(view.reference)
+        row = robust_math.mean(honest) - z * robust_math.deviation(honest)
+        return state, row.to(view.rows).expand(m, -1).clone(), {"z": z}

@@ -1,0 +1,54 @@
+"""An ideal secure sum: the server learns the sum of the rows and nothing else."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+
+from asepsis.core import robust_math
+from asepsis.core.registry import register
+from asepsis.core.updates import Individual, Summed
+
+
+@register("transport", "secure-sum")
+class SecureSum:
+    """Deliver only the weighted sum of the rows: an ideal secure aggregation.
+
+    ``total = sum_i w_i x_i`` and ``weight = sum_i w_i`` for x ``[n, d]`` and the claimed counts w
+    (1 each when not ``weighted``), telemetry summed alike. This is the ideal functionality,
+    computed in one process and recorded as ``ideal``: no masks, no protocol, no cryptography. A
+    count above ``max_count`` is cut to it, as a range proof on the count would; rows cannot be
+    bounded or inspected. One non-finite row spoils the sum, and nobody can be named.
+
+    Source: Bonawitz et al., Practical Secure Aggregation for Privacy-Preserving Machine Learning
+    (CCS 2017): what its server learns, not its protocol.
+
+    Fidelity: paper
+
+    Example:
+        >>> from asepsis.core.updates import Rows
+        >>> counts = torch.tensor([1.0, 3.0], dtype=torch.float64)
+        >>> sent = Individual((0, 1), Rows(torch.tensor([[1.0], [2.0]])), counts)
+        >>> SecureSum().deliver(sent).total
+        tensor([7.])
+    """
+
+    delivers: ClassVar[type] = Summed
+    ideal: ClassVar[bool] = True
+
+    weighted: bool = True
+    max_count: Annotated[float, Field(gt=0)] = 1e6
+
+    def deliver(self, updates: Individual) -> Summed:
+        """Carry the sum of the updates to the server."""
+        weights = updates.weights.clamp(max=self.max_count)
+        weights = weights if self.weighted else torch.ones_like(weights)
+        total = robust_math.weighted_sum(updates.rows, weights)
+        return Summed(
+            count=updates.rows.shape[0],
+            total=total.to(updates.rows.matrix.dtype),
+            weight=float(weights.sum()),
+            side={name: float(values.sum()) for name, values in updates.side.items()},
+        )

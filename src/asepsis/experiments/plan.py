@@ -1,0 +1,252 @@
+"""From a study to its cells: one experiment a combination, every attacked one with a twin."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from asepsis.core.errors import AsepsisError, ConfigError, DataError, did_you_mean
+from asepsis.core.registry import build, find, lookup
+from asepsis.experiments.spec import Component, Experiment, Scenario, Study, assign, parse
+
+EXPERIMENT = tuple(Experiment.model_fields)
+LARGEST_FILE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study, and the labels it has in tables."""
+
+    scenario: str
+    attack: str
+    defense: str
+    seed: int
+    spec: Experiment
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of a study, and what a reader must be told before any figure."""
+
+    study: Study
+    cells: tuple[Cell, ...]
+    notes: tuple[str, ...] = ()
+
+
+def load_study(name: str, overrides: Mapping[str, Any] | None = None) -> Study:
+    """Read a built-in study by name, or a TOML file by path.
+
+    A file holds either one experiment (its fields at the top level, with optional ``seeds`` and
+    ``[over]``) or a study with ``[[scenarios]]``.
+
+    Raises:
+        ConfigError: no such study, or the file is wrong; every problem is reported.
+    """
+    return study_from(read_toml(name), Path(name).stem, overrides)
+
+
+def study_from(
+    data: dict[str, Any], label: str, overrides: Mapping[str, Any] | None = None
+) -> Study:
+    """Validate a study, or a single experiment, given as a table."""
+    if "scenarios" not in data:
+        data = _one_scenario(data, label)
+    for key, value in (overrides or {}).items():
+        _override(data, key, value)
+    data.setdefault("name", label)
+    study: Study = parse(Study, data, "")
+    return study
+
+
+def _override(data: dict[str, Any], key: str, value: Any) -> None:
+    if key in ("seeds", "exploratory"):
+        data[key] = value
+        return
+    if key == "over":
+        for scenario in data["scenarios"]:
+            scenario["over"] = {**scenario.get("over", {}), **dict(value)}
+        return
+    if key.split(".")[0] not in EXPERIMENT:
+        raise ConfigError(
+            "unknown setting", place=f"--set {key}", fix=did_you_mean(key, EXPERIMENT)
+        )
+    for scenario in data["scenarios"]:
+        assign(scenario["experiment"], key, value)
+        scenario.get("over", {}).pop(key, None)
+
+
+def _one_scenario(data: dict[str, Any], label: str) -> dict[str, Any]:
+    of_study, of_scenario = ["seeds", "title", "exploratory"], ["over", "fallback"]
+    study = {key: data.pop(key) for key in of_study if key in data}
+    scenario = {key: data.pop(key) for key in of_scenario if key in data}
+    data.setdefault("name", label)
+    return {"name": data["name"], **study, "scenarios": [{**scenario, "experiment": data}]}
+
+
+def read_toml(name: str) -> dict[str, Any]:
+    """Read TOML from a path, or a built-in study's by name."""
+    path = Path(name)
+    if path.suffix == ".toml" or path.exists():
+        return _parsed(_text(path), str(path))
+    known = studies()
+    if name not in known:
+        raise ConfigError(
+            "unknown study",
+            place="run",
+            got=name,
+            fix=f"{did_you_mean(name, known)}; or a .toml file",
+        )
+    text = resources.files("asepsis.studies").joinpath(f"{name}.toml").read_text(encoding="utf-8")
+    return _parsed(text, name)
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise ConfigError("the file is too large for an experiment", place=str(path))
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read the file ({error.strerror})", place=str(path)) from None
+    except UnicodeDecodeError:
+        raise ConfigError("not a text file", place=str(path), fix="TOML is UTF-8") from None
+
+
+def _parsed(text: str, place: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"not valid TOML: {error}", place=place) from None
+
+
+def studies() -> list[str]:
+    """Return the names of the built-in studies."""
+    root = resources.files("asepsis.studies")
+    return sorted(item.name[:-5] for item in root.iterdir() if item.name.endswith(".toml"))
+
+
+def plan_study(study: Study) -> Plan:
+    """Expand a study into cells, checking every component by name and options beforehand.
+
+    Raises:
+        ConfigError: all problems of all cells at once.
+    """
+    cells: list[Cell] = []
+    notes: list[str] = []
+    for scenario in study.scenarios:
+        settled, note = _with_data(scenario)
+        notes += note
+        cells += _cells(settled, settled.title or study.name, settled.seeds or study.seeds)
+    return Plan(study, tuple(_with_twins(cells)), tuple(notes))
+
+
+def _with_data(scenario: Scenario) -> tuple[Scenario, list[str]]:
+    """Use the fallback data set when the first choice cannot be had; say so."""
+    if scenario.fallback is None:
+        return scenario, []
+    asked = scenario.experiment.dataset
+    try:
+        build("dataset", asked, "dataset").load()
+    except DataError as error:
+        fallback = scenario.fallback
+        note = (
+            f"{asked['name']} could not be had ({error.message}). {fallback['name']} is used "
+            f"instead: {_described(fallback)}"
+        )
+        experiment = scenario.experiment.model_copy(update={"dataset": fallback})
+        return scenario.model_copy(update={"experiment": experiment}), [note]
+    return scenario, []
+
+
+def _described(dataset: Component) -> str:
+    return find("dataset", dataset["name"], "fallback").summary
+
+
+def _cells(scenario: Scenario, title: str, seeds: tuple[int, ...]) -> list[Cell]:
+    base = scenario.experiment.model_dump(mode="json")
+    axes = scenario.over
+    made = []
+    for values in itertools.product(*axes.values()):
+        data: dict[str, Any] = json.loads(json.dumps(base))
+        for key, value in zip(axes, values, strict=True):
+            assign(data, key, value)
+        spec: Experiment = parse(Experiment, data, title)
+        _check_names(spec)
+        extra = tuple(
+            (key, label_of(value))
+            for key, value in zip(axes, values, strict=True)
+            if key not in ("attack", "defenses")
+        )
+        made += [_cell(title, spec.model_copy(update={"seed": seed}), extra) for seed in seeds]
+    return made
+
+
+def _cell(title: str, spec: Experiment, labels: tuple[tuple[str, str], ...]) -> Cell:
+    attack = label_of(spec.attack) if spec.attack else "none"
+    defense = " + ".join(label_of(stage, options=False) for stage in spec.defenses)
+    return Cell(title, attack, defense, spec.seed, spec, labels)
+
+
+def label_of(value: object, *, options: bool = False) -> str:
+    """Name a component or an axis value in a table.
+
+    Example:
+        >>> label_of({"name": "krum", "f": 3}), label_of({"name": "krum", "f": 3}, options=True)
+        ('krum', 'krum (f=3)')
+    """
+    if not isinstance(value, dict):
+        return str(value)
+    given = ", ".join(f"{key}={item}" for key, item in value.items() if key != "name")
+    return f"{value['name']} ({given})" if options and given else str(value["name"])
+
+
+def _check_names(spec: Experiment) -> None:
+    named = [("dataset", "dataset", spec.dataset), ("partition", "partition", spec.partition)]
+    named += [("trainer", "trainer", spec.trainer)]
+    named += [("server-optimizer", "federation.server", spec.federation.server)]
+    optional = {"task": spec.task, "model": spec.model, "attack": spec.attack}
+    named += [(kind, kind, part) for kind, part in optional.items() if part is not None]
+    found = []
+    for kind, place, part in named:
+        try:
+            build(kind, part, place)
+        except AsepsisError as error:
+            found.append(str(error))
+    from asepsis.defenses.pipeline import build_pipeline
+
+    try:
+        build_pipeline(spec.defenses, "defenses")
+    except AsepsisError as error:
+        found.append(str(error))
+    if found:
+        raise ConfigError("\n".join(found))
+
+
+def _with_twins(cells: list[Cell]) -> list[Cell]:
+    """Give every attacked cell its twin, and every twin the backdoors it is asked about."""
+    attacked = [cell for cell in cells if cell.spec.attack is not None]
+    twins: dict[str, Cell] = {}
+    for cell in cells:
+        twin = replace(cell, attack="none", spec=cell.spec.twin())
+        twins.setdefault(twin.spec.digest(), twin)
+    probes: dict[str, dict[str, Component]] = {key: {} for key in twins}
+    for cell in attacked:
+        assert cell.spec.attack is not None
+        if hasattr(lookup("attack", cell.spec.attack["name"]), "stamp"):
+            probes[cell.spec.twin().digest()][probe_name(cell.spec.attack)] = cell.spec.attack
+    asked = [
+        replace(twin, spec=twin.spec.model_copy(update={"probes": probes[key]}))
+        for key, twin in twins.items()
+    ]
+    return [*asked, *attacked]
+
+
+def probe_name(attack: Component) -> str:
+    """Name a backdoor in its twin's record."""
+    return json.dumps(attack, sort_keys=True, separators=(",", ":"))

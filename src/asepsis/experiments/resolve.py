@@ -1,0 +1,165 @@
+"""From a specification to the parts of a federation: every default made visible."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, cast
+
+from asepsis.core.contracts import Attack, BackdoorAttack, ModelBuilder, ServerAttack, Task
+from asepsis.core.errors import ConfigError
+from asepsis.core.registry import build, options_of
+from asepsis.core.rng import Streams
+from asepsis.core.samples import DataFacts, Hospital, Kind
+from asepsis.core.threat import Role, Sees, ThreatModel
+from asepsis.data.federate import federate
+from asepsis.defenses.pipeline import build_pipeline
+from asepsis.experiments.spec import Component, Experiment, digest
+from asepsis.federation.build import Parts
+from asepsis.federation.federation import Schedule, hostile_hospitals
+
+TASKS = {
+    Kind.IMAGE: "classification",
+    Kind.VOLUME: "classification",
+    Kind.TABLE: "tabular",
+    Kind.SEQUENCE: "sequence",
+}
+
+
+class _Key(dict[str, Any]):
+    """A component's specification that a cache can key on."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(digest(self))
+
+
+@lru_cache(maxsize=4)
+def _hospitals(
+    dataset: _Key, partition: _Key, hospitals: int | None, seed: int
+) -> tuple[DataFacts, tuple[Hospital, ...], str]:
+    loaded = build("dataset", dataset, "dataset").load()
+    how = build("partition", partition, "partition")
+    made = federate(loaded, how, hospitals, Streams(seed))
+    fingerprint = {
+        "data": loaded.digest(),
+        "splits": [[part.ids.tolist() for part in (h.train, h.validation, h.test)] for h in made],
+    }
+    return loaded.facts, made, digest(fingerprint)
+
+
+def hospitals_of(spec: Experiment) -> tuple[DataFacts, tuple[Hospital, ...], str]:
+    """Load the data and split it; the hash names data and splits."""
+    seed = spec.seed if spec.partition_seed is None else spec.partition_seed
+    return _hospitals(_Key(spec.dataset), _Key(spec.partition), spec.federation.hospitals, seed)
+
+
+def resolve(spec: Experiment) -> tuple[Parts, dict[str, Any]]:
+    """Build every component of an experiment.
+
+    Returns:
+        The parts, and the resolved specification for the record.
+
+    Raises:
+        ConfigError: something is unknown, out of range, or does not fit.
+        DataError: the data cannot be had.
+    """
+    facts, hospitals, data_digest = hospitals_of(spec)
+    task = cast(Task, build("task", spec.task or _task_for(facts.kind), "task"))
+    model = cast(ModelBuilder, build("model", spec.model or task.model, "model"))
+    trainer = build("trainer", spec.trainer, "trainer")
+    server = build("server-optimizer", spec.federation.server, "federation.server")
+    attack = None if spec.attack is None else cast(Attack, build("attack", spec.attack, "attack"))
+    probes = {
+        name: cast(BackdoorAttack, build("attack", probe, f"probes.{name}"))
+        for name, probe in spec.probes.items()
+    }
+    streams = Streams(spec.seed)
+    threat = threat_of(spec, attack, len(hospitals), streams)
+    parts = Parts(
+        facts=facts,
+        hospitals=hospitals,
+        task=task,
+        model=model,
+        trainer=trainer,
+        pipeline=build_pipeline(spec.defenses, "defenses"),
+        server=server,
+        threat=threat,
+        attack=attack,
+        probes=probes,
+        schedule=schedule_of(spec),
+        streams=streams,
+    )
+    named: Mapping[str, tuple[Component | str, object]] = {
+        "dataset": (spec.dataset, build("dataset", spec.dataset, "dataset")),
+        "partition": (spec.partition, build("partition", spec.partition, "partition")),
+        "task": (spec.task or _task_for(facts.kind), task),
+        "model": (spec.model or task.model, model),
+        "trainer": (spec.trainer, trainer),
+        "server": (spec.federation.server, server),
+        "attack": (spec.attack or "none", attack),
+    }
+    resolved = {
+        place: {"name": asked if isinstance(asked, str) else asked["name"], **options_of(made)}
+        for place, (asked, made) in named.items()
+    }
+    protocol = digest({"spec": spec.protocol(), "data": data_digest})
+    return parts, {
+        "components": resolved,
+        "defenses": parts.pipeline.describe(),
+        "hostile": list(threat.clients),
+        "hospitals": [hospital.name for hospital in hospitals],
+        "classes": list(facts.classes),
+        "primary": task.primary,
+        "samples": [[len(part) for part in (h.train, h.validation, h.test)] for h in hospitals],
+        "data": data_digest,
+        "protocol": protocol,
+    }
+
+
+def _task_for(kind: Kind) -> str:
+    if kind not in TASKS:
+        raise ConfigError(
+            f"there is no task yet for data of kind '{kind}'",
+            place="task",
+            fix=f"use data of kind {', '.join(sorted(TASKS))}",
+        )
+    return TASKS[kind]
+
+
+def schedule_of(spec: Experiment) -> Schedule:
+    """Return the schedule of rounds."""
+    federation = spec.federation
+    return Schedule(
+        rounds=federation.rounds,
+        participation=federation.participation,
+        dropout=federation.dropout,
+        stragglers=federation.stragglers,
+        straggler_work=federation.straggler_work,
+    )
+
+
+def threat_of(
+    spec: Experiment, attack: Attack | None, hospitals: int, streams: Streams
+) -> ThreatModel:
+    """Return the threat model: who attacks is drawn once per seed unless hospitals are named."""
+    asked = spec.threat
+    passive = isinstance(attack, ServerAttack)
+    role = Role(asked.role) if asked.role else (Role.SERVER if passive else Role.CLIENT)
+    if isinstance(asked.hostile, tuple):
+        clients = tuple(sorted(set(asked.hostile)))
+    elif asked.hostile >= hospitals:
+        raise ConfigError(
+            "at least one hospital must be honest",
+            place="threat.hostile",
+            got=asked.hostile,
+            fix=f"use at most {hospitals - 1} of {hospitals}",
+        )
+    else:
+        clients = hostile_hospitals(streams, hospitals, asked.hostile)
+    return ThreatModel(
+        role=role,
+        sees=Sees(asked.sees),
+        clients=clients,
+        starts_at=asked.starts_at,
+        rounds=asked.rounds,
+    )

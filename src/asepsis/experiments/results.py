@@ -1,0 +1,259 @@
+"""What a study found: runs beside their twins, averages over seeds with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from asepsis.experiments.plan import Cell, Plan, label_of, probe_name
+from asepsis.experiments.run import identity
+from asepsis.experiments.spec import Experiment, Study, parse
+from asepsis.experiments.store import Line, Store, footer_of, read_record, rounds_of
+from asepsis.metrics.backdoor import excess_success
+from asepsis.metrics.intervals import Interval, paired_difference, t_interval
+
+UNDERTRAINED = 0.1
+"""A twin that gains less balanced accuracy than this share of what chance leaves is untrained."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One cell and its record."""
+
+    cell: Cell
+    lines: list[Line]
+
+    @property
+    def footer(self) -> dict[str, Any]:
+        """The summary; ``status`` is ``missing`` when the run never ended."""
+        footer = footer_of(self.lines)
+        return footer["result"] if footer else {"status": "missing"}
+
+    @property
+    def ok(self) -> bool:
+        """Whether the run ended with figures."""
+        return self.footer["status"] in ("success", "diverged")
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The resolved specification."""
+        found: dict[str, Any] = self.lines[0]["result"].get("resolved", {}) if self.lines else {}
+        return found
+
+    @property
+    def rounds(self) -> list[dict[str, Any]]:
+        """The deterministic part of every round."""
+        return [line["result"] for line in rounds_of(self.lines)]
+
+    def tail(self, metric: str) -> float:
+        """Mean of a metric over the last rounds."""
+        return float(self.footer.get("tail", {}).get(metric, math.nan))
+
+    def curve(self, metric: str) -> list[float]:
+        """A metric by round; NaN where it was not measured."""
+        return [float(item["metrics"].get(metric, math.nan)) for item in self.rounds]
+
+    def seconds(self) -> dict[str, float]:
+        """Mean seconds a round of each part of the work."""
+        laps = [line["observed"]["seconds"] for line in rounds_of(self.lines) if "observed" in line]
+        names = laps[0] if laps else {}
+        return {name: math.fsum(lap[name] for lap in laps) / len(laps) for name in names}
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Runs that differ only in their seed, beside their attack-free twins."""
+
+    scenario: str
+    attack: str
+    defense: str
+    labels: tuple[tuple[str, str], ...]
+    runs: list[Run]
+    twins: list[Run]
+
+    @property
+    def good(self) -> list[tuple[Run, Run]]:
+        """Pairs of a run and its twin that both ended with figures."""
+        return [(r, t) for r, t in zip(self.runs, self.twins, strict=True) if r.ok and t.ok]
+
+    @property
+    def failed(self) -> int:
+        """How many runs ended without figures."""
+        return len(self.runs) - len(self.good)
+
+    @cached_property
+    def primary(self) -> str:
+        """The task's first metric."""
+        return next((str(run.resolved["primary"]) for run in self.runs if run.resolved), "accuracy")
+
+    def metric(self, name: str) -> Interval:
+        """Mean over seeds of a metric's mean over the last rounds."""
+        return t_interval([run.tail(name) for run, _ in self.good])
+
+    def worst(self, name: str) -> Interval:
+        """Mean over seeds of the worst hospital's value in the last round, where estimable."""
+        return t_interval([run.footer.get("worst", {}).get(name, math.nan) for run, _ in self.good])
+
+    def change(self, name: str) -> Interval:
+        """Paired difference to the attack-free twin: attacked minus twin."""
+        return paired_difference(
+            [run.tail(name) for run, _ in self.good], [twin.tail(name) for _, twin in self.good]
+        )
+
+    @property
+    def backdoor(self) -> bool:
+        """Whether the attack plants a trigger."""
+        return any("asr" in run.footer.get("tail", {}) for run, _ in self.good)
+
+    def floor(self) -> Interval:
+        """Attack success of the clean twins on the same trigger."""
+        return t_interval([self._floor(run, twin) for run, twin in self.good])
+
+    def excess(self) -> Interval:
+        """Attack success beyond the floor: ``(ASR - floor) / (1 - floor)``."""
+        pairs = [(run.tail("asr"), self._floor(run, twin)) for run, twin in self.good]
+        return t_interval([excess_success(asr, floor) for asr, floor in pairs])
+
+    @staticmethod
+    def _floor(run: Run, twin: Run) -> float:
+        attack = run.cell.spec.attack
+        return twin.tail(f"floor/{probe_name(attack)}") if attack else math.nan
+
+    @property
+    def undertrained(self) -> bool:
+        """Whether the twins have not learned: such a group supports no claim."""
+        values = [twin.tail("balanced_accuracy") for _, twin in self.good]
+        classes = [len(twin.resolved["classes"]) for _, twin in self.good]
+        gains = [(v - 1 / k) / (1 - 1 / k) for v, k in zip(values, classes, strict=True) if k > 1]
+        return bool(gains) and math.fsum(gains) / len(gains) < UNDERTRAINED
+
+    def activation(self) -> list[dict[str, Any]]:
+        """Every defense's activation proof, over seeds: share changed, and in how many runs."""
+        stages = [stage for run, _ in self.good for stage in run.footer["activation"]]
+        found = []
+        for name in dict.fromkeys(stage["stage"] for stage in stages):
+            own = [stage for stage in stages if stage["stage"] == name]
+            found.append(
+                {
+                    "stage": name,
+                    "room": own[0]["room"],
+                    "changed": math.fsum(stage["changed"] for stage in own) / len(own),
+                    "active": sum(bool(stage["active"]) for stage in own),
+                    "runs": len(own),
+                }
+            )
+        return found
+
+    def seconds(self) -> dict[str, float]:
+        """Mean seconds a round of each part of the work."""
+        laps = [run.seconds() for run, _ in self.good]
+        names = laps[0] if laps else {}
+        return {name: math.fsum(lap.get(name, 0.0) for lap in laps) / len(laps) for name in names}
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """All runs of a study, as tables."""
+
+    study: Study
+    runs: list[Run]
+    notes: tuple[str, ...] = ()
+    root: Path | None = None
+    engine: str = "threads"
+
+    def groups(self) -> list[Group]:
+        """Group runs that differ only in their seed, in the order of the plan."""
+        twins = {run.cell.spec.model_copy(update={"probes": {}}).digest(): run for run in self.runs}
+        grouped: dict[tuple[Any, ...], Group] = {}
+        for run in self.runs:
+            cell = run.cell
+            key = (cell.scenario, cell.attack, cell.defense, cell.labels, _options(cell.spec))
+            group = grouped.setdefault(
+                key, Group(cell.scenario, cell.attack, cell.defense, cell.labels, [], [])
+            )
+            group.runs.append(run)
+            bare = cell.spec.twin().model_copy(update={"probes": {}})
+            group.twins.append(twins[bare.digest()])
+        return list(grouped.values())
+
+    def frame(self) -> pd.DataFrame:
+        """One row a run: labels, status, last round and mean of the last rounds, cost."""
+        return pd.DataFrame([_row(run) for run in self.runs])
+
+
+def _options(spec: Experiment) -> str:
+    return spec.model_copy(update={"seed": 0, "partition_seed": None}).digest()
+
+
+def _row(run: Run) -> dict[str, Any]:
+    cell, footer = run.cell, run.footer
+    labels = dict(cell.labels)
+    metrics = {name: value for name, value in footer.get("tail", {}).items() if "/" not in name}
+    last = {f"{n}_last": v for n, v in footer.get("last", {}).items() if "/" not in n}
+    return {
+        "scenario": cell.scenario,
+        "attack": cell.attack,
+        "defense": cell.defense,
+        **labels,
+        "seed": cell.seed,
+        "status": footer["status"],
+        "message": footer.get("message", ""),
+        **metrics,
+        **last,
+        "void_rounds": footer.get("void_rounds", math.nan),
+        "seconds_per_round": math.fsum(run.seconds().values()),
+        "protocol": run.resolved.get("protocol", ""),
+    }
+
+
+def plan_table(plan: Plan, engine: str) -> dict[str, Any]:
+    """Return the plan as it is kept in ``study.json``."""
+    return {
+        "study": plan.study.model_dump(mode="json"),
+        "engine": engine,
+        "notes": list(plan.notes),
+        "cells": [
+            {
+                "scenario": cell.scenario,
+                "attack": cell.attack,
+                "defense": cell.defense,
+                "seed": cell.seed,
+                "labels": dict(cell.labels),
+                "spec": cell.spec.model_dump(mode="json"),
+            }
+            for cell in plan.cells
+        ],
+    }
+
+
+def load_results(root: Path) -> Results:
+    """Read a results folder.
+
+    Raises:
+        StoreError: it holds no results, or they are damaged.
+    """
+    store = Store(root)
+    table = store.read_plan()
+    engine = str(table["engine"])
+    runs = []
+    for item in table["cells"]:
+        spec: Experiment = parse(Experiment, item.pop("spec"))
+        cell = Cell(**{**item, "labels": tuple(item["labels"].items())}, spec=spec)
+        runs.append(Run(cell, read_record(store.record(identity(spec, engine)))))
+    study: Study = parse(Study, table["study"])
+    return Results(study, runs, tuple(table["notes"]), root, engine)
+
+
+def describe_attack(cells: Iterable[Cell]) -> dict[str, str]:
+    """Return, for every attack of a plan, its name with the options that were set."""
+    return {
+        cell.attack: label_of(cell.spec.attack, options=True)
+        for cell in cells
+        if cell.spec.attack is not None
+    }

@@ -1,0 +1,214 @@
+"""Run one experiment: resume it, reuse its prefix, play its rounds, record everything."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from asepsis.core.contracts import Engine
+from asepsis.engines import NUMERICS, make_engine
+from asepsis.experiments.resolve import resolve
+from asepsis.experiments.spec import Experiment
+from asepsis.experiments.store import (
+    SCHEMA,
+    Line,
+    Record,
+    Store,
+    footer_of,
+    read_record,
+    read_tensors,
+    rounds_of,
+    write_tensors,
+)
+from asepsis.experiments.summary import round_line, summarize
+from asepsis.experiments.version import code_version, packages
+from asepsis.federation.build import assemble
+from asepsis.federation.federation import RoundState
+from asepsis.federation.round import RoundOutcome, play_round
+
+CHECKPOINT_SECONDS = 2.0
+TAIL = 5
+
+
+class Cancelled(Exception):  # noqa: N818 (not an error: the user asked for it)
+    """The run was asked to stop; its checkpoint is written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How to run, as opposed to what: none of this changes a result of one numerics class."""
+
+    engine: str = "threads"
+    device: str = "cpu"
+    jobs: int | None = None
+    resume: bool = False
+    on_round: Callable[[int], None] = field(default=lambda _: None)
+    stop: Callable[[], bool] = field(default=lambda: False)
+
+
+def run_experiment(
+    spec: Experiment, store: Store | None = None, options: RunOptions | None = None
+) -> list[Line]:
+    """Run an experiment and return its record: header, rounds, footer.
+
+    With a store the record is also written, a checkpoint is kept, and rounds before the attack
+    are taken from a prefix that an earlier run left.
+
+    Raises:
+        AsepsisError: the experiment cannot be built or stored.
+        Cancelled: it was stopped; ``resume`` goes on.
+    """
+    options = options or RunOptions()
+    if store is not None and options.resume:
+        done = read_record(store.record(identity(spec, options.engine)))
+        if (footer := footer_of(done)) and footer["result"]["status"] in ("success", "diverged"):
+            return done
+    return _Run(spec, store, options).play()
+
+
+def identity(spec: Experiment, engine: str) -> str:
+    """Return the name of a run in a store: its specification and its numerics class."""
+    suffix = "" if NUMERICS.get(engine, "reference") == "reference" else f"-{NUMERICS[engine]}"
+    return spec.digest() + suffix
+
+
+class _Run:
+    def __init__(self, spec: Experiment, store: Store | None, options: RunOptions) -> None:
+        self.spec, self.store, self.options = spec, store, options
+        self.name = identity(spec, options.engine)
+        parts, self.resolved = resolve(spec)
+        self.federation, self.oracle = assemble(replace(parts, device=options.device))
+        self.rounds = spec.federation.rounds
+        self.starts_at = self.federation.threat.starts_at
+        self.state, kept = self._first_state()
+        path = store.record(self.name) if store else None
+        self.record = Record(path, [self._header(), *kept])
+        self._saved = time.monotonic()
+
+    def _header(self) -> Line:
+        return {
+            "type": "header",
+            "result": {
+                "schema": SCHEMA,
+                "digest": self.name,
+                "spec": self.spec.model_dump(mode="json"),
+                "resolved": self.resolved,
+                "protocol": self.resolved["protocol"],
+                "code": code_version(),
+                "numerics": NUMERICS[self.options.engine],
+            },
+            "observed": {
+                "engine": self.options.engine,
+                "device": self.options.device,
+                "packages": packages(),
+                "argv": [os.path.basename(part) for part in sys.argv[:1]] + sys.argv[1:],
+                "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            },
+        }
+
+    def _first_state(self) -> tuple[RoundState, list[Line]]:
+        """Take up a checkpoint, else a shared prefix, else the beginning."""
+        begin = self.federation.begin()
+        if self.store is None:
+            return begin, []
+        candidates = []
+        if self.options.resume:
+            candidates.append((self.store.record(self.name), self.store.checkpoint(self.name)))
+        if self.starts_at > 0:
+            candidates.append(self.store.prefix(self._prefix_name()))
+        for record, checkpoint in candidates:
+            tensors = read_tensors(checkpoint)
+            if tensors is None:
+                continue
+            state = RoundState.from_tensors(tensors).to(self.options.device)
+            lines = read_record(record)
+            kept = [line for line in rounds_of(lines) if line["result"]["round"] < state.round]
+            same_code = lines and lines[0]["result"]["code"] == code_version()
+            if same_code and len(kept) == state.round:
+                return state, kept
+        return begin, []
+
+    def _prefix_name(self) -> str:
+        numerics = NUMERICS[self.options.engine]
+        return f"{self.spec.prefix()}-{numerics}"
+
+    def play(self) -> list[Line]:
+        engine = make_engine(self.options.engine, self.options.jobs)
+        try:
+            engine.start(self.federation.plan)
+            while self.state.round < self.rounds:
+                self._leave_prefix()
+                self._one_round(engine)
+        except (KeyboardInterrupt, Cancelled):
+            self._save()
+            self.record.append({"type": "footer", "result": {"status": "cancelled"}})
+            raise
+        finally:
+            engine.close()
+        self._finish()
+        return self.record.lines
+
+    def _one_round(self, engine: Engine) -> None:
+        if self.options.stop():
+            raise Cancelled
+        self.state, outcome = play_round(self.federation, engine, self.state)
+        started = time.perf_counter()
+        metrics = self._metrics(outcome.round)
+        revealed = self._reveal(outcome)
+        seconds = {**outcome.seconds, "evaluation": time.perf_counter() - started}
+        self.record.append(round_line(outcome, metrics, revealed, seconds))
+        self.options.on_round(self.state.round)
+        if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+            self._save()
+
+    def _metrics(self, round_: int) -> dict[str, float]:
+        every = self.spec.evaluation.every
+        wanted = (round_ + 1) % every == 0 or round_ >= self.rounds - TAIL
+        return self.oracle.score(self.state.row, round_) if wanted else {}
+
+    def _reveal(self, outcome: RoundOutcome) -> dict[str, Any] | None:
+        evidence = outcome.evidence
+        if evidence is None:
+            return None
+        revealed = self.oracle.reveal(evidence, outcome.round, outcome.cohort.present)
+        if self.store is not None:
+            path = self.store.artifact(self.name, outcome.round)
+            write_tensors(path, {"truth": revealed.truth, "guess": revealed.guess})
+        about = {"kind": evidence.kind, "about": evidence.about}
+        return {**about, "scores": revealed.scores, "attack": evidence.measurements}
+
+    def _leave_prefix(self) -> None:
+        """Keep the rounds before the attack for the other cells of the study."""
+        if self.store is None or self.starts_at == 0 or self.state.round != self.starts_at:
+            return
+        record, checkpoint = self.store.prefix(self._prefix_name())
+        if not checkpoint.exists():
+            Record(record, self.record.lines[: self.starts_at + 1])
+            write_tensors(checkpoint, self.state.tensors())
+
+    def _save(self) -> None:
+        if self.store is not None:
+            write_tensors(self.store.checkpoint(self.name), self.state.tensors())
+        self._saved = time.monotonic()
+
+    def _finish(self) -> None:
+        result = summarize(self.record.lines, TAIL)
+        result["hospitals"], result["worst"] = self.oracle.hospitals(self.state.row)
+        result["row"] = row_digest(self.state)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        observed = {"peak_memory_mib": peak / 1024, "row_bytes": 4 * self.state.row.numel()}
+        self.record.append({"type": "footer", "result": result, "observed": observed})
+        if self.store is not None:
+            self.store.checkpoint(self.name).unlink(missing_ok=True)
+
+
+def row_digest(state: RoundState) -> str:
+    """Hash the global row: two runs with equal hashes ended in bit-equal models."""
+    import hashlib
+
+    return hashlib.sha256(state.row.cpu().numpy().tobytes()).hexdigest()[:16]

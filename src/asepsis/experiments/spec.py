@@ -1,0 +1,192 @@
+"""What an experiment is, as data: strict TOML in, every problem reported at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from asepsis.core.errors import ConfigError, did_you_mean
+from asepsis.core.registry import problems
+
+Component = dict[str, Any]
+Count = Annotated[int, Field(ge=1)]
+Chance = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Strict(BaseModel):
+    """Text is never a number, NaN never an option, an unknown key never ignored."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def component(value: object) -> object:
+    """Let ``"krum"`` stand for ``{name = "krum"}``."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+class FederationSpec(Strict):
+    """The protocol of the federation."""
+
+    hospitals: Count | None = 10
+    rounds: Count = 25
+    participation: Annotated[float, Field(gt=0, le=1)] = 1.0
+    dropout: Chance = 0.0
+    stragglers: Chance = 0.0
+    straggler_work: Annotated[float, Field(gt=0, le=1)] = 0.5
+    server: Component = {"name": "fedavg"}
+
+    _server = field_validator("server", mode="before")(component)
+
+
+class ThreatSpec(Strict):
+    """Who attacks: how many hospitals or which, what they see, and when."""
+
+    hostile: Annotated[int, Field(ge=0)] | tuple[Annotated[int, Field(ge=0)], ...] = 0
+    sees: Literal["own", "colluders", "omniscient"] = "omniscient"
+    role: Literal["client", "server"] | None = None
+    starts_at: Annotated[int, Field(ge=0)] = 0
+    rounds: Count | None = None
+
+
+class EvaluationSpec(Strict):
+    """How often the global model is scored."""
+
+    every: Count = 1
+
+
+class Experiment(Strict):
+    """One federation, at most one attack, a stack of defenses, one seed."""
+
+    name: str = "experiment"
+    dataset: Component = {"name": "phantom"}
+    partition: Component = {"name": "dirichlet"}
+    task: Component | None = None
+    model: Component | None = None
+    trainer: Component = {"name": "sgd"}
+    federation: FederationSpec = FederationSpec()
+    threat: ThreatSpec = ThreatSpec()
+    attack: Component | None = None
+    probes: dict[str, Component] = {}
+    defenses: tuple[Component, ...] = ({"name": "mean"},)
+    evaluation: EvaluationSpec = EvaluationSpec()
+    seed: Annotated[int, Field(ge=0)] = 0
+    partition_seed: Annotated[int, Field(ge=0)] | None = None
+
+    _parts = field_validator("dataset", "partition", "trainer", mode="before")(component)
+
+    @field_validator("task", "model", "attack", mode="before")
+    @classmethod
+    def _optional(cls, value: object) -> object:
+        return None if value in ("auto", "none") else component(value)
+
+    @field_validator("defenses", mode="before")
+    @classmethod
+    def _stack(cls, value: object) -> object:
+        stages = value if isinstance(value, list | tuple) else [value]
+        return tuple(component(stage) for stage in stages)
+
+    def digest(self) -> str:
+        """Return the hash of the specification, name left out: the run's identity."""
+        return digest(self.model_dump(mode="json", exclude={"name"}))
+
+    def protocol(self) -> str:
+        """Return the hash of what must be equal for two runs to be compared.
+
+        Everything but the attack, the defenses and the seeds; and of a backdoor its trigger,
+        target and share.
+        """
+        left_out = {"name", "attack", "probes", "defenses", "seed", "partition_seed"}
+        return digest(self.model_dump(mode="json", exclude=left_out))
+
+    def twin(self) -> Experiment:
+        """Return the attack-free twin: the same cohorts, batches and noise, nobody attacking."""
+        return self.model_copy(update={"attack": None})
+
+    def prefix(self) -> str:
+        """Return the hash of everything that shapes the rounds before the attack starts."""
+        kept = self.model_dump(mode="json", exclude={"name", "attack", "probes", "threat"})
+        return digest({**kept, "starts_at": self.threat.starts_at})
+
+
+class Scenario(Strict):
+    """One experiment and the axes along which it is varied."""
+
+    title: str = ""
+    experiment: Experiment
+    over: dict[str, list[Any]] = {}
+    fallback: Component | None = None
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+
+    _fallback = field_validator("fallback", mode="before")(
+        lambda value: None if value is None else component(value)
+    )
+
+
+class Study(Strict):
+    """Scenarios that belong together, and the seeds they are run with."""
+
+    name: str
+    title: str = ""
+    summary: str = ""
+    paper: str = ""
+    fidelity: str = "own"
+    exploratory: bool = False
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    scenarios: Annotated[tuple[Scenario, ...], Field(min_length=1)]
+
+
+def digest(value: object) -> str:
+    """Hash canonical JSON; the first 16 hexadecimal digits are plenty to tell runs apart.
+
+    Example:
+        >>> digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1})
+        True
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def parse(model: type[Strict], data: Mapping[str, Any], place: str = "") -> Any:
+    """Validate a table as strict JSON.
+
+    Raises:
+        ConfigError: one line for every problem, with its place.
+    """
+    try:
+        return model.model_validate_json(json.dumps(dict(data), default=str), strict=True)
+    except ValidationError as error:
+        raise ConfigError("\n".join(problems(error, place, _fields(model)))) from None
+
+
+def _fields(model: type[BaseModel]) -> list[str]:
+    nested = (FederationSpec, ThreatSpec, EvaluationSpec) if model is not Study else (Scenario,)
+    return [name for part in (model, *nested) for name in part.model_fields]
+
+
+def assign(data: dict[str, Any], key: str, value: object) -> None:
+    """Set a dotted key in a nested table.
+
+    Raises:
+        ConfigError: a part of the key is not a table.
+
+    Example:
+        >>> table = {"partition": "iid"}
+        >>> assign(table, "partition.alpha", 0.5)
+        >>> table
+        {'partition': {'name': 'iid', 'alpha': 0.5}}
+    """
+    *path, last = key.split(".")
+    here = data
+    for part in path:
+        inner = component(here.get(part, {}))
+        if not isinstance(inner, dict):
+            raise ConfigError(
+                "not a table", place=key, got=here[part], fix=did_you_mean(part, list(data))
+            )
+        here[part] = dict(inner)
+        here = here[part]
+    here[last] = value

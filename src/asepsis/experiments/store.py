@@ -1,0 +1,223 @@
+"""Results on disk: append-only JSONL records, checkpoints, artifacts; private to their owner.
+
+A results folder holds ``study.json`` (the plan), ``runs/HASH.jsonl`` (one record each),
+``checkpoints/HASH.safetensors``, ``prefixes/`` (rounds before an attack starts, shared) and
+``artifacts/`` (reconstructed inputs). Files appear whole or not at all; a record that was cut off
+loses only its last line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from asepsis.core.errors import StoreError
+
+Line = dict[str, Any]
+SCHEMA = 1
+LARGEST_CHECKPOINT = 4 << 30
+
+
+@contextmanager
+def guarded(path: Path) -> Iterator[None]:
+    """Turn an operating system's error into one clear message."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"cannot use the results folder: {error.strerror or error}",
+            place=str(path),
+            fix="free some space or choose another place with --out DIR",
+        ) from None
+
+
+class Store:
+    """A results folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def open(self) -> Store:
+        """Create the folder, readable by its owner only."""
+        with guarded(self.root):
+            for part in ("runs", "checkpoints", "prefixes", "artifacts"):
+                (self.root / part).mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.root.chmod(0o700)
+        return self
+
+    @property
+    def used(self) -> bool:
+        """Whether the folder already holds results."""
+        return (self.root / "study.json").exists()
+
+    def record(self, digest: str) -> Path:
+        """Path of a run's record."""
+        return self.root / "runs" / f"{digest}.jsonl"
+
+    def checkpoint(self, digest: str) -> Path:
+        """Path of a run's checkpoint."""
+        return self.root / "checkpoints" / f"{digest}.safetensors"
+
+    def prefix(self, digest: str) -> tuple[Path, Path]:
+        """Paths of a shared prefix: its record and its state."""
+        base = self.root / "prefixes"
+        return base / f"{digest}.jsonl", base / f"{digest}.safetensors"
+
+    def artifact(self, digest: str, round_: int) -> Path:
+        """Path of what an observing attack reconstructed in a round."""
+        return self.root / "artifacts" / f"{digest}-{round_}.safetensors"
+
+    def write_plan(self, plan: Mapping[str, Any]) -> None:
+        """Write ``study.json``."""
+        write_atomic(self.root / "study.json", (json.dumps(plan, indent=1) + "\n").encode())
+
+    def read_plan(self) -> dict[str, Any]:
+        """Read ``study.json``.
+
+        Raises:
+            StoreError: the folder holds no results.
+        """
+        path = self.root / "study.json"
+        if not path.exists():
+            raise StoreError(
+                "no results here", place=str(self.root), fix="name a folder that a run wrote"
+            )
+        with guarded(path):
+            plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return plan
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file so that it appears whole or not at all, readable by its owner only."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with guarded(path):
+        try:
+            with open(
+                os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb"
+            ) as out:
+                out.write(content)
+            os.replace(temporary, path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write named tensors as safetensors."""
+    write_atomic(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor] | None:
+    """Read named tensors, or ``None`` when there are none.
+
+    Raises:
+        StoreError: the file is corrupt or too large.
+    """
+    if not path.exists():
+        return None
+    with guarded(path):
+        if path.stat().st_size > LARGEST_CHECKPOINT:
+            raise StoreError("the checkpoint is too large", place=str(path))
+        content = path.read_bytes()
+    try:
+        return load(content)
+    except SafetensorError as error:
+        raise StoreError(
+            f"the checkpoint is corrupt ({error})", place=str(path), fix="delete it and run again"
+        ) from None
+
+
+class Record:
+    """A run's record: header, one line a round, footer; kept in memory and appended to a file."""
+
+    def __init__(self, path: Path | None, lines: list[Line]) -> None:
+        self.path = path
+        self.lines = lines
+        if path is not None:
+            text = "".join(encode(line) for line in lines)
+            write_atomic(path, text.encode())
+
+    def append(self, line: Line) -> None:
+        """Add a line."""
+        self.lines.append(line)
+        if self.path is not None:
+            with guarded(self.path), self.path.open("ab") as out:
+                out.write(encode(line).encode())
+
+
+def encode(line: Line) -> str:
+    """Return one line of JSON; NaN and infinities are kept."""
+    return json.dumps(line, separators=(",", ":")) + "\n"
+
+
+def read_record(path: Path) -> list[Line]:
+    """Read a record; a last line that was cut off is left out.
+
+    Raises:
+        StoreError: a line other than the last is damaged.
+    """
+    if not path.exists():
+        return []
+    with guarded(path):
+        raw = path.read_bytes().split(b"\n")
+    lines: list[Line] = []
+    for number, text in enumerate(raw, start=1):
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            if any(raw[number:]):
+                raise StoreError(
+                    f"line {number} of the record is damaged",
+                    place=str(path),
+                    fix="delete the record and run again with --resume",
+                ) from None
+            break
+    return lines
+
+
+def rounds_of(lines: list[Line]) -> list[Line]:
+    """Return the round lines of a record."""
+    return [line for line in lines if line.get("type") == "round"]
+
+
+def footer_of(lines: list[Line]) -> Line | None:
+    """Return a record's footer, if the run ended."""
+    return lines[-1] if lines and lines[-1].get("type") == "footer" else None
+
+
+def results_of(lines: list[Line]) -> list[Any]:
+    """Return the deterministic parts: bit-equality of two runs means these are equal."""
+    return [line.get("result") for line in lines]
+
+
+@contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Hold a results folder for this process alone.
+
+    Raises:
+        StoreError: another process is writing to it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on this system: two writers are then the user's to avoid
+        yield
+        return
+    path = root / ".lock"
+    with guarded(path), path.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(
+                "another asepsis is writing here",
+                place=str(root),
+                fix="wait for it, or choose another place with --out DIR",
+            ) from None
+        yield

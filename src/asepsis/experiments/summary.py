@@ -1,0 +1,100 @@
+"""From what happened to what is recorded: a line a round, and the run's summary."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from asepsis.experiments.store import Line, rounds_of
+from asepsis.federation.round import RoundOutcome
+from asepsis.metrics.detection import detection_metrics
+
+CHANGED = 1e-6
+"""A defense whose rule moves the aggregate by less than this share of it changed nothing."""
+
+
+def round_line(
+    outcome: RoundOutcome,
+    metrics: dict[str, float],
+    revealed: dict[str, Any] | None,
+    seconds: dict[str, float],
+) -> Line:
+    """Return the record line of one round."""
+    server = outcome.server
+    result: dict[str, Any] = {
+        "round": outcome.round,
+        "drawn": list(outcome.cohort.drawn),
+        "present": list(outcome.cohort.present),
+        "hostile": list(outcome.hostile),
+        "train_loss": {str(client): loss for client, loss in outcome.train_loss.items()},
+        "crafted": outcome.crafted,
+        "void": outcome.void,
+        "metrics": metrics,
+        "stages": server.record() if server else [],
+        "dropped": list(server.dropped) if server else [],
+    }
+    if revealed is not None:
+        result["evidence"] = revealed
+    return {"type": "round", "result": result, "observed": {"seconds": seconds}}
+
+
+def summarize(lines: list[Line], tail: int) -> dict[str, Any]:
+    """Return the footer's deterministic part: status, last round, mean of the last rounds."""
+    rounds = [line["result"] for line in rounds_of(lines)]
+    scored = [item["metrics"] for item in rounds if item["metrics"]]
+    last = scored[-1] if scored else {}
+    ending = scored[-tail:]
+    mean = {name: _mean([item[name] for item in ending if name in item]) for name in last}
+    bad = any(item["void"] == "overflow" for item in rounds)
+    return {
+        "status": "diverged" if bad else "success",
+        "rounds": len(rounds),
+        "void_rounds": sum(item["void"] is not None for item in rounds),
+        "last": last,
+        "tail": mean,
+        "activation": activation(rounds),
+        "detection": detection(rounds),
+        "evidence": [item["evidence"] for item in rounds if "evidence" in item],
+    }
+
+
+def activation(rounds: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Say of every defense whether it changed anything in the attacked rounds (else in all).
+
+    A screen is active when it changed or dropped a row, a rule when its result differs from the
+    plain mean of what it received.
+    """
+    attacked = [item for item in rounds if item["hostile"]] or rounds
+    stages = [stage for item in attacked for stage in item["stages"]]
+    found = []
+    for name in dict.fromkeys(stage["name"] for stage in stages):
+        own = [stage for stage in stages if stage["name"] == name]
+        changed = [float(stage["changed"]) for stage in own]
+        found.append(
+            {
+                "stage": name,
+                "room": own[0]["room"],
+                "changed": _mean(changed),
+                "active": any(value > CHANGED for value in changed),
+            }
+        )
+    return found
+
+
+def detection(rounds: list[dict[str, Any]]) -> dict[str, float]:
+    """Score the rule's verdicts on single hospitals against the truth: mean over rounds.
+
+    Only attacked rounds count, and only rules that speak about single hospitals.
+    """
+    found = []
+    for item in rounds:
+        verdicts = item["stages"][-1]["verdicts"] if item["stages"] else {}
+        if item["hostile"] and verdicts:
+            known = {int(client): float(share) for client, share in verdicts.items()}
+            found.append(detection_metrics(known, item["hostile"]))
+    names = found[0] if found else {}
+    return {name: _mean([scores[name] for scores in found]) for name in names}
+
+
+def _mean(values: list[float]) -> float:
+    return math.fsum(values) / len(values) if values else math.nan

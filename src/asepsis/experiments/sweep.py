@@ -1,0 +1,147 @@
+"""Run all cells of a plan: in this process, or in worker processes that share nothing but files."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+import torch
+
+from asepsis.core.errors import AsepsisError
+from asepsis.experiments.plan import Cell, Plan
+from asepsis.experiments.run import Cancelled, RunOptions, identity, run_experiment
+from asepsis.experiments.store import Record, Store, locked
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What happened: ``kind`` is ``round``, ``done`` or ``failed``."""
+
+    kind: str
+    cell: Cell
+    round: int = 0
+    message: str = ""
+
+
+Listener = Callable[[Progress], None]
+
+
+def run_plan(
+    plan: Plan,
+    store: Store,
+    *,
+    jobs: int,
+    engine: str,
+    device: str = "cpu",
+    resume: bool = False,
+    listener: Listener = lambda _: None,
+) -> None:
+    """Run every cell; the records are in the store.
+
+    Cells that share the rounds before the attack are one unit of work: their twin runs first and
+    leaves the prefix. A cell that fails stays in the results as a failed one.
+
+    Raises:
+        KeyboardInterrupt: stopped by the user; checkpoints are written.
+    """
+    groups = grouped(plan.cells)
+    options = RunOptions(engine=engine, device=device, jobs=jobs, resume=resume)
+    with locked(store.root):
+        if jobs > 1 and len(groups) > 1:
+            _in_processes(groups, store, min(jobs, len(groups)), options, listener)
+        else:
+            for group in groups:
+                run_group(group, store, options, listener)
+
+
+def grouped(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Group cells that share the rounds before their attack, twins first."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in sorted(cells, key=lambda cell: cell.spec.attack is not None):
+        groups.setdefault(cell.spec.prefix(), []).append(cell)
+    return list(groups.values())
+
+
+def run_group(cells: list[Cell], store: Store, options: RunOptions, listener: Listener) -> None:
+    """Run the cells of one group, one after another."""
+    for cell in cells:
+        told = replace(options, on_round=_teller(cell, listener))
+        try:
+            run_experiment(cell.spec, store, told)
+        except AsepsisError as error:
+            _fail(cell, store, options.engine, str(error))
+            listener(Progress("failed", cell, message=str(error)))
+        else:
+            listener(Progress("done", cell, cell.spec.federation.rounds))
+
+
+def _teller(cell: Cell, listener: Listener) -> Callable[[int], None]:
+    return lambda round_: listener(Progress("round", cell, round_))
+
+
+def _fail(cell: Cell, store: Store, engine: str, message: str) -> None:
+    """Keep a failed run as a row of the results."""
+    name = identity(cell.spec, engine)
+    header = {
+        "type": "header",
+        "result": {"digest": name, "spec": cell.spec.model_dump(mode="json")},
+    }
+    footer = {"type": "footer", "result": {"status": "error", "message": message}}
+    Record(store.record(name), [header, footer])
+
+
+_queue: Any = None
+_stop: Event | None = None
+
+
+def _begin(queue: Any, stop: Event) -> None:
+    global _queue, _stop
+    _queue, _stop = queue, stop
+    torch.set_num_threads(1)
+
+
+def _work(cells: list[Cell], root: str, settings: dict[str, Any]) -> None:
+    assert _stop is not None
+    options = RunOptions(**settings, stop=_stop.is_set)
+    try:
+        run_group(cells, Store(Path(root)), options, _queue.put)
+    except (Cancelled, KeyboardInterrupt):
+        return
+
+
+def _in_processes(
+    groups: list[list[Cell]], store: Store, jobs: int, options: RunOptions, listener: Listener
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    queue, stop = context.Queue(), context.Event()
+    inner = "serial" if options.engine in ("threads", "pool") else options.engine
+    settings = {"engine": inner, "device": options.device, "jobs": 1, "resume": options.resume}
+    with ProcessPoolExecutor(
+        jobs, mp_context=context, initializer=_begin, initargs=(queue, stop)
+    ) as executor:
+        root = str(store.root)
+        futures = [executor.submit(_work, group, root, settings) for group in groups]
+        try:
+            while not all(future.done() for future in futures):
+                _drain(queue, listener, wait=0.2)
+        except KeyboardInterrupt:
+            stop.set()
+            executor.shutdown(wait=True, cancel_futures=True)
+            raise
+        _drain(queue, listener, wait=0.0)
+        for future in futures:
+            future.result()
+
+
+def _drain(queue: Any, listener: Listener, wait: float) -> None:
+    try:
+        while True:
+            listener(queue.get(timeout=wait) if wait else queue.get_nowait())
+    except Empty:
+        return

@@ -1,0 +1,234 @@
+"""Put a federation together, and refuse what does not fit before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import torch
+
+from asepsis.core.contracts import (
+    Attack,
+    BackdoorAttack,
+    DataAttack,
+    ModelBuilder,
+    Plan,
+    ServerAttack,
+    ServerOptimizer,
+    Task,
+    Trainer,
+    UpdateAttack,
+)
+from asepsis.core.errors import ConfigError
+from asepsis.core.layout import Layout
+from asepsis.core.rng import Draw, Streams, building_modules
+from asepsis.core.samples import DataFacts, Hospital, Prepare, Samples, Shard
+from asepsis.core.threat import Role, ThreatModel
+from asepsis.defenses.pipeline import Pipeline
+from asepsis.federation.federation import Federation, Schedule
+from asepsis.federation.oracle import Oracle
+from asepsis.training.learner import learner
+
+A = TypeVar("A", bound=Attack)
+
+
+def _on(device: str, prepare: Prepare) -> Prepare:
+    """Put prepared tensors on a device."""
+    if device == "cpu":
+        return prepare
+
+    def moved(samples: Samples) -> Shard:
+        shard = prepare(samples)
+        return Shard(shard.inputs.to(device), shard.targets.to(device))
+
+    return moved
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Parts:
+    """The components of a federation, before they are checked against each other."""
+
+    facts: DataFacts
+    hospitals: tuple[Hospital, ...]
+    task: Task
+    model: ModelBuilder
+    trainer: Trainer
+    pipeline: Pipeline
+    server: ServerOptimizer
+    threat: ThreatModel
+    attack: Attack | None
+    schedule: Schedule
+    streams: Streams
+    probes: Mapping[str, BackdoorAttack] = field(default_factory=dict)
+    device: str = "cpu"
+
+
+def assemble(parts: Parts) -> tuple[Federation, Oracle]:
+    """Build the federation and the oracle that scores it.
+
+    Raises:
+        ConfigError: parts do not fit together; the message names the place and what would do.
+        QuorumError: the cohort is too small for a defense.
+    """
+    parts = fitted(parts)
+    check(parts)
+    prepare = _on(parts.device, parts.task.fit([h.train for h in parts.hospitals], parts.facts))
+    attack = parts.attack
+    shards = {(h.id, "clean"): prepare(h.train) for h in parts.hospitals}
+    shards |= _poisoned(parts, attack, prepare)
+    shape = tuple(next(iter(shards.values())).inputs.shape[1:])
+    classes = len(parts.facts.classes)
+    with building_modules(parts.streams.integer(Draw.MODEL)):
+        module = parts.model.build(shape, classes)
+    module = module.to(parts.device)
+    if any(parameter.dim() == 4 for parameter in module.parameters()):
+        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    layout = Layout.of(module)
+    plan = Plan(
+        module=module,
+        layout=layout,
+        task=parts.task,
+        trainer=parts.trainer,
+        seed=parts.streams.seed,
+        shards=shards,
+        weights={hospital.id: float(len(hospital.train)) for hospital in parts.hospitals},
+    )
+    federation = Federation(
+        hospitals=parts.hospitals,
+        facts=parts.facts,
+        plan=plan,
+        learner=learner(module, layout, parts.task.loss, shape, classes),
+        pipeline=parts.pipeline,
+        server=parts.server,
+        threat=parts.threat,
+        attack=attack,
+        schedule=parts.schedule,
+        streams=parts.streams,
+    )
+    return federation, Oracle(federation, prepare, parts.probes)
+
+
+def fitted(parts: Parts) -> Parts:
+    """Fit the attacks that adapt to data, once the threat model is known to make sense."""
+    _check_threat(parts)
+    attack = None if parts.attack is None else _fitted(parts.attack, parts)
+    probes = {name: _fitted(probe, parts) for name, probe in parts.probes.items()}
+    return replace(parts, attack=attack, probes=probes)
+
+
+def _fitted(attack: A, parts: Parts) -> A:
+    """Let an attack that adapts its trigger to data look at its first hospital's own samples."""
+    fit = getattr(attack, "fitted", None)
+    if fit is None or not parts.threat.clients:
+        return attack
+    own = next(h for h in parts.hospitals if h.id == parts.threat.clients[0])
+    made: A = fit(own.train, parts.facts)
+    return made
+
+
+def _poisoned(
+    parts: Parts, attack: Attack | None, prepare: Prepare
+) -> dict[tuple[int, str], Shard]:
+    if not isinstance(attack, DataAttack):
+        return {}
+
+    def poison(own: Samples, client: int) -> Samples:
+        return attack.poison(own, parts.facts, parts.streams.at(Draw.ATTACK_DATA, client))
+
+    hostile = [h for h in parts.hospitals if h.id in parts.threat.clients]
+    return {(h.id, "poisoned"): prepare(poison(h.train, h.id)) for h in hostile}
+
+
+def check(parts: Parts) -> None:
+    """Refuse parts that do not fit together."""
+    _check_kinds(parts)
+    _check_attack(parts)
+    _check_cohort(parts)
+
+
+def _check_kinds(parts: Parts) -> None:
+    kind = parts.facts.kind
+    for place, part in (("task", parts.task), ("model", parts.model)):
+        if kind not in part.kinds:
+            raise ConfigError(
+                f"this {place} does not take data of kind '{kind}'",
+                place=place,
+                got=type(part).__name__,
+                fix=f"it takes {', '.join(sorted(part.kinds))}; leave it out for one that fits",
+            )
+
+
+def _check_threat(parts: Parts) -> None:
+    threat, total = parts.threat, len(parts.hospitals)
+    unknown = [i for i in threat.clients if not 0 <= i < total]
+    if unknown:
+        raise ConfigError(
+            "no such hospital",
+            place="threat.hostile",
+            got=unknown,
+            fix=f"hospitals are numbered 0 to {total - 1}",
+        )
+    if len(threat.clients) >= total:
+        raise ConfigError(
+            "at least one hospital must be honest",
+            place="threat.hostile",
+            got=len(threat.clients),
+            fix=f"use at most {total - 1} of {total}",
+        )
+    if parts.attack is not None and threat.starts_at >= parts.schedule.rounds:
+        raise ConfigError(
+            "the attack would start after the last round",
+            place="threat.starts_at",
+            got=threat.starts_at,
+            fix=f"use 0 to {parts.schedule.rounds - 1}",
+        )
+
+
+def _check_attack(parts: Parts) -> None:
+    attack, threat = parts.attack, parts.threat
+    if attack is None:
+        return
+    if isinstance(attack, UpdateAttack) and not threat.sees.grants(attack.sees):
+        raise ConfigError(
+            "the attack needs to see more than the threat model grants",
+            place="threat.sees",
+            got=str(threat.sees),
+            fix=f'this attack needs sees = "{attack.sees}"',
+        )
+    if isinstance(attack, DataAttack) and parts.facts.kind not in attack.kinds:
+        raise ConfigError(
+            f"the attack does not work on data of kind '{parts.facts.kind}'",
+            place="attack",
+            got=type(attack).__name__,
+            fix=f"it works on: {', '.join(sorted(attack.kinds))}",
+        )
+    classes = parts.facts.classes
+    if isinstance(attack, BackdoorAttack) and not 0 <= attack.target < len(classes):
+        raise ConfigError(
+            "no such class",
+            place="attack.target",
+            got=attack.target,
+            fix=f"classes are numbered 0 to {len(classes) - 1}: {', '.join(classes)}",
+        )
+    passive = isinstance(attack, ServerAttack)
+    if passive != (threat.role is Role.SERVER):
+        fitting = "server" if passive else "client"
+        raise ConfigError(
+            f"this attack is made by a {fitting}",
+            place="threat.role",
+            got=str(threat.role),
+            fix=f'use role = "{fitting}", or leave it out',
+        )
+    if not passive and not threat.clients:
+        raise ConfigError(
+            "an attack by hospitals needs hostile hospitals",
+            place="threat.hostile",
+            got=0,
+            fix="use at least 1",
+        )
+
+
+def _check_cohort(parts: Parts) -> None:
+    size = max(1, round(parts.schedule.participation * len(parts.hospitals)))
+    parts.pipeline.check_cohort(size)

@@ -1,0 +1,165 @@
+"""A federation that is ready to run, and the state that changes from round to round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asepsis.core.contracts import (
+    Attack,
+    DataAttack,
+    Job,
+    Plan,
+    ServerOptimizer,
+)
+from asepsis.core.rng import Draw, Streams
+from asepsis.core.samples import DataFacts, Hospital
+from asepsis.core.threat import Facts, Learner, ThreatModel
+from asepsis.core.updates import State
+from asepsis.defenses.pipeline import Pipeline
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How many rounds, and who takes part in them.
+
+    ``participation`` is the share of hospitals drawn each round; ``dropout`` the chance that a
+    drawn hospital never answers; ``stragglers`` the chance that one manages only
+    ``straggler_work`` of its local steps.
+    """
+
+    rounds: int
+    participation: float = 1.0
+    dropout: float = 0.0
+    stragglers: float = 0.0
+    straggler_work: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cohort:
+    """Who was drawn, who answers, and how much of its work each manages."""
+
+    drawn: tuple[int, ...]
+    present: tuple[int, ...]
+    work: dict[int, float]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Federation:
+    """Everything that stays the same over rounds."""
+
+    hospitals: tuple[Hospital, ...]
+    facts: DataFacts
+    plan: Plan
+    learner: Learner
+    pipeline: Pipeline
+    server: ServerOptimizer
+    threat: ThreatModel
+    attack: Attack | None
+    schedule: Schedule
+    streams: Streams
+
+    def cohort(self, round_: int) -> Cohort:
+        """Draw the round's cohort: the same one with and without an attack."""
+        ids = sorted(self.plan.weights)
+        size = max(1, round(self.schedule.participation * len(ids)))
+        rng = self.streams.at(Draw.COHORT, round_)
+        drawn = sorted(int(i) for i in rng.choice(ids, size=size, replace=False))
+        present = [i for i in drawn if not self._chance(Draw.DROPOUT, round_, i)]
+        late = {i for i in present if self._chance(Draw.STRAGGLER, round_, i)}
+        work = {i: self.schedule.straggler_work if i in late else 1.0 for i in present}
+        return Cohort(tuple(drawn), tuple(present), work)
+
+    def hostile(self, cohort: Cohort, round_: int) -> tuple[int, ...]:
+        """Return the present hospitals that attack in this round."""
+        if self.attack is None or not self.threat.active(round_):
+            return ()
+        return tuple(i for i in cohort.present if i in self.threat.clients)
+
+    def jobs(self, cohort: Cohort, hostile: tuple[int, ...], round_: int) -> list[Job]:
+        """Return what every present hospital has to train, and on which data."""
+        poisons = isinstance(self.attack, DataAttack)
+        return [
+            Job(
+                client=i,
+                round=round_,
+                shard="poisoned" if poisons and i in hostile else "clean",
+                work=cohort.work[i],
+            )
+            for i in cohort.present
+        ]
+
+    def facts_of(self, round_: int, cohort: Cohort, received: Tensor) -> Facts:
+        """Return what any participant knows of the protocol in this round."""
+        return Facts(round_, len(cohort.present), self.server.lr, received)
+
+    def _chance(self, draw: Draw, round_: int, client: int) -> bool:
+        chance = self.schedule.dropout if draw is Draw.DROPOUT else self.schedule.stragglers
+        return bool(chance > 0 and self.streams.at(draw, round_, client).random() < chance)
+
+    def begin(self) -> RoundState:
+        """Return the state before the first round."""
+        dim = self.plan.layout.dim
+        return RoundState(
+            round=0,
+            row=self.plan.layout.flatten(self.plan.module),
+            server=self.server.init(dim),
+            pipeline=self.pipeline.init(dim),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RoundState:
+    """Everything that changes from round to round: a checkpoint is exactly this.
+
+    ``round`` is the next one to play.
+    """
+
+    round: int
+    row: Tensor
+    server: State = field(default_factory=dict)
+    pipeline: State = field(default_factory=dict)
+    attack: State = field(default_factory=dict)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Flatten into named tensors for a safetensors file."""
+        parts = {"server": self.server, "pipeline": self.pipeline, "attack": self.attack}
+        named = {
+            f"{part}/{key}": value for part, state in parts.items() for key, value in state.items()
+        }
+        return {"row": self.row, "round": torch.tensor(self.round), **named}
+
+    def to(self, device: str) -> RoundState:
+        """Return the same state on another device."""
+        moved = {name: tensor.to(device) for name, tensor in self.tensors().items()}
+        return self.from_tensors(moved)
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> RoundState:
+        """Undo :meth:`tensors`."""
+
+        def part(name: str) -> State:
+            prefix = f"{name}/"
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        return cls(
+            round=int(tensors["round"]),
+            row=tensors["row"],
+            server=part("server"),
+            pipeline=part("pipeline"),
+            attack=part("attack"),
+        )
+
+
+def hostile_hospitals(streams: Streams, hospitals: int, count: int) -> tuple[int, ...]:
+    """Draw which hospitals are hostile: an address of its own, the same for every attack.
+
+    Example:
+        >>> len(hostile_hospitals(Streams(0), 10, 3))
+        3
+    """
+    rng = streams.at(Draw.THREAT)
+    return tuple(sorted(int(i) for i in rng.choice(np.arange(hospitals), count, replace=False)))

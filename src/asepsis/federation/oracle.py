@@ -1,0 +1,136 @@
+"""The ground truth: test sets, who is hostile, what was trained on. For metrics only."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asepsis.core.contracts import BackdoorAttack
+from asepsis.core.rng import Draw
+from asepsis.core.samples import Array, Prepare, Samples
+from asepsis.core.threat import Evidence
+from asepsis.federation.federation import Federation
+from asepsis.metrics.backdoor import attack_success
+from asepsis.metrics.hospitals import per_hospital, worst_hospital
+from asepsis.metrics.leakage import match, reconstruction_metrics
+from asepsis.training.batches import batches
+
+BATCH = 1024
+DATA_RANGE = 2.0
+"""Prepared pixels lie in [-1, 1]."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Revealed:
+    """Evidence beside the truth: both ``[b, ...]`` in prepared units, and how close they are."""
+
+    truth: Tensor
+    guess: Tensor
+    scores: dict[str, float]
+
+
+class Oracle:
+    """Scores a global model against what only the simulation knows."""
+
+    def __init__(
+        self,
+        federation: Federation,
+        prepare: Prepare,
+        probes: Mapping[str, BackdoorAttack] | None = None,
+    ) -> None:
+        self._federation = federation
+        self._task = federation.plan.task
+        self._module = copy.deepcopy(federation.plan.module).eval()
+        tests = [hospital.test for hospital in federation.hospitals]
+        self._test = prepare(joined(tests))
+        self._targets = self._test.targets.cpu().numpy()
+        self._owner = np.repeat(
+            [hospital.id for hospital in federation.hospitals], [len(test) for test in tests]
+        )
+        self._stamped = {
+            name: (self._stamp(attack, joined(tests), prepare), attack.target)
+            for name, attack in _triggers(federation, probes or {}).items()
+        }
+
+    def _stamp(self, attack: BackdoorAttack, test: Samples, prepare: Prepare) -> Tensor:
+        rng = self._federation.streams.at(Draw.TRIGGER)
+        return prepare(test.changed(inputs=attack.stamp.stamp(test.inputs, rng))).inputs
+
+    def score(self, row: Tensor, round_: int) -> dict[str, float]:
+        """Return the task's metrics on all hospitals' test samples, and attack success.
+
+        ``asr`` is the success of the run's own attack; ``floor/NAME`` that of an attack nobody
+        made, on an attack-free twin. Both from the first attacked round on: what comes before is
+        the same with and without attack, down to the record.
+        """
+        self._federation.plan.layout.load(self._module, row)
+        scores = self._task.metrics(self.predict(self._test.inputs), self._targets)
+        if round_ >= self._federation.threat.starts_at:
+            for name, (inputs, target) in self._stamped.items():
+                predicted = self.predict(inputs).argmax(axis=1)
+                scores[name] = attack_success(predicted, self._targets, target)
+        return scores
+
+    def hospitals(self, row: Tensor) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+        """Return the task's metrics for every hospital by name, and the worst estimable ones."""
+        self._federation.plan.layout.load(self._module, row)
+        probabilities = self.predict(self._test.inputs)
+        mine = [self._owner == hospital.id for hospital in self._federation.hospitals]
+        figures = per_hospital(
+            [probabilities[where] for where in mine],
+            [self._targets[where] for where in mine],
+            self._task.metrics,
+        )
+        names = [hospital.name for hospital in self._federation.hospitals]
+        return dict(zip(names, figures, strict=True)), worst_hospital(figures)
+
+    @torch.inference_mode()
+    def predict(self, inputs: Tensor) -> Array:
+        """Return the loaded model's probabilities ``[n, classes]``."""
+        blocks = torch.split(inputs, BATCH)
+        parts = [self._task.probabilities(self._module(block)) for block in blocks]
+        made: Array = torch.cat(parts).cpu().numpy()
+        return made
+
+    def reveal(self, evidence: Evidence, round_: int, clients: tuple[int, ...]) -> Revealed:
+        """Set reconstructed inputs beside the batches that were really trained on.
+
+        When the channel does not tell whose update it was, every present hospital's batch counts
+        and the best match is scored: the attack gets the benefit of the doubt.
+        """
+        owners = clients if evidence.about is None else (evidence.about,)
+        truth = torch.cat([self._first_batch(client, round_) for client in owners]).cpu()
+        guess = evidence.guesses["inputs"].cpu()
+        scores = reconstruction_metrics(guess.numpy(), truth.numpy(), DATA_RANGE)
+        mine, matched = match(guess.numpy(), truth.numpy())
+        return Revealed(truth[matched], guess[mine], scores)
+
+    def _first_batch(self, client: int, round_: int) -> Tensor:
+        plan = self._federation.plan
+        rng = self._federation.streams.at(Draw.BATCH, round_, client)
+        shard = plan.shards[client, "clean"]
+        return next(iter(batches(shard, plan.trainer.batch, 1, rng)))[0]
+
+
+def _triggers(
+    federation: Federation, probes: Mapping[str, BackdoorAttack]
+) -> dict[str, BackdoorAttack]:
+    named = {f"floor/{name}": attack for name, attack in probes.items()}
+    if isinstance(federation.attack, BackdoorAttack):
+        named["asr"] = federation.attack
+    return named
+
+
+def joined(parts: list[Samples]) -> Samples:
+    """Concatenate samples of several hospitals."""
+    return Samples(
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("inputs", "targets", "ids", "groups")
+        )
+    )
