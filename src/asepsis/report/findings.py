@@ -1,0 +1,280 @@
+"""From groups of runs to findings: one for every attack and defense, with a verdict.
+
+A verdict is about an interval, never about a mean: harm is claimed when the paired 95 % interval
+excludes zero after Holm's correction within the scenario's table and the mean change is material;
+safety when the whole interval lies on the harmless side of what is material; else nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from asepsis.experiments.plan import label_of, probe_name
+from asepsis.experiments.results import Group, Results, Run
+from asepsis.experiments.spec import Experiment
+from asepsis.metrics.backdoor import excess_success
+from asepsis.metrics.hospitals import worst_hospital
+from asepsis.metrics.intervals import Interval, holm, paired_difference, t_interval
+from asepsis.report.wording import Scale
+
+MATERIAL = 0.05
+"""A loss of 5 points of the primary metric is material."""
+PLANTED = 0.2
+"""An excess attack success of 20 % is material."""
+ALPHA = 0.05
+MEANS = ("mean", "weighted-mean")
+IDLE = (*MEANS, "plain")
+"""Stages that change nothing by definition: their proof of activation says nothing."""
+
+
+class Verdict(StrEnum):
+    """What may be said of one attack under one defense."""
+
+    TWIN = "no attack"
+    HELD = "held"
+    FELL = "fell"
+    UNCLEAR = "unclear"
+    PLANTED = "planted"
+    BLOCKED = "blocked"
+    WATCHED = "observed"
+    UNTRAINED = "undertrained"
+    FAILED = "failed"
+
+    @property
+    def bad(self) -> bool:
+        """Whether harm was shown."""
+        return self in (Verdict.FELL, Verdict.PLANTED)
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """One attack under one defense: figures over seeds, and what may be said of them."""
+
+    group: Group
+    attack: str
+    defense: str
+    scale: Scale
+    passive: bool
+    utility: Interval
+    change: Interval
+    asr: Interval
+    floor: Interval
+    excess: Interval
+    worst: Interval
+    harm: Verdict = Verdict.UNCLEAR
+    trigger: Verdict | None = None
+
+    @property
+    def attacked(self) -> bool:
+        """Whether there is an attack."""
+        return self.group.attack != "none"
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict that matters most: harm shown, else the backdoor's, else the utility's."""
+        if self.trigger is None or (self.harm is Verdict.FELL and not self.trigger.bad):
+            return self.harm
+        if self.trigger is Verdict.BLOCKED and self.harm is Verdict.UNCLEAR:
+            return Verdict.UNCLEAR
+        return self.trigger
+
+    @property
+    def idle(self) -> list[str]:
+        """Defenses that changed nothing in any run although somebody attacked."""
+        if not self.attacked or self.passive:
+            return []
+        return [str(stage["stage"]) for stage in proofs(self.group) if not stage["active"]]
+
+
+@dataclass(frozen=True, eq=False)
+class Scenario:
+    """All findings that share data, model and protocol."""
+
+    title: str
+    scale: Scale
+    findings: list[Finding]
+
+    @property
+    def attacks(self) -> list[str]:
+        """Row labels, in the order of the plan."""
+        return list(dict.fromkeys(finding.attack for finding in self.findings))
+
+    @property
+    def defenses(self) -> list[str]:
+        """Column labels, in the order of the plan."""
+        return list(dict.fromkeys(finding.defense for finding in self.findings))
+
+    @property
+    def baseline(self) -> str:
+        """The column others are compared with: the plain mean, else the first."""
+        known = self.defenses
+        plain = [d for d in known if d.removeprefix("plain + ") in MEANS]
+        return plain[0] if plain else known[0]
+
+    def at(self, attack: str, defense: str) -> Finding | None:
+        """Return one finding."""
+        found = (f for f in self.findings if (f.attack, f.defense) == (attack, defense))
+        return next(found, None)
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs."""
+        return [run for finding in self.findings for run in finding.group.runs]
+
+    @property
+    def spec(self) -> Experiment:
+        """The first experiment, for what all of them share."""
+        return self.findings[0].group.runs[0].cell.spec
+
+
+def proofs(group: Group) -> list[dict[str, object]]:
+    """Activation proofs of the stages that are meant to change something."""
+    return [
+        stage
+        for stage in group.activation()
+        if stage["room"] != "transport" and stage["stage"] not in IDLE
+    ]
+
+
+def scenarios(results: Results) -> list[Scenario]:
+    """Group findings by scenario and settle every verdict."""
+    by_title: dict[str, list[Group]] = {}
+    for group in results.groups():
+        by_title.setdefault(group.scenario, []).append(group)
+    return [_scenario(title, groups) for title, groups in by_title.items()]
+
+
+def _scenario(title: str, groups: list[Group]) -> Scenario:
+    specs = [group.runs[0].cell.spec for group in groups]
+    attacks = _labels(
+        [(g.attack, label_of(s.attack, options=True)) for g, s in zip(groups, specs, strict=True)]
+    )
+    defenses = _labels([(g.defense, _stack(g)) for g in groups])
+    passive = {g.attack for g in groups if _watched(g)}
+    scale = Scale(groups[0].primary)
+    raw = [
+        _measure(group, _row(attack, group), defense, scale, group.attack in passive)
+        for group, attack, defense in zip(groups, attacks, defenses, strict=True)
+    ]
+    return Scenario(title, scale, _judged(raw))
+
+
+def _labels(names: list[tuple[str, str]]) -> list[str]:
+    """Use short names, and options only where a short name would mean two things."""
+    meanings: dict[str, set[str]] = {}
+    for short, full in names:
+        meanings.setdefault(short, set()).add(full)
+    return [full if len(meanings[short]) > 1 else short for short, full in names]
+
+
+def _stack(group: Group) -> str:
+    return " + ".join(label_of(part, options=True) for part in group.runs[0].cell.spec.defenses)
+
+
+def _row(attack: str, group: Group) -> str:
+    return " · ".join([attack, *(f"{key}={value}" for key, value in group.labels)])
+
+
+def _watched(group: Group) -> bool:
+    curious = group.runs[0].cell.spec.threat.role == "server"
+    return group.attack != "none" and (
+        curious or any(run.footer.get("evidence") for run in group.runs)
+    )
+
+
+def _measure(group: Group, attack: str, defense: str, scale: Scale, passive: bool) -> Finding:
+    pairs = group.good
+    asr = [run.tail("asr") for run, _ in pairs]
+    floor = [_floor(run, twin) for run, twin in pairs]
+    return Finding(
+        group=group,
+        attack=attack,
+        defense=defense,
+        scale=scale,
+        passive=passive,
+        utility=group.metric(scale.name),
+        change=paired_difference(
+            [run.tail(scale.name) for run, _ in pairs], [t.tail(scale.name) for _, t in pairs]
+        ),
+        asr=t_interval(asr),
+        floor=t_interval(floor),
+        excess=_excess(asr, floor),
+        worst=t_interval([_worst(run, scale.name) for run, _ in pairs]),
+    )
+
+
+def _floor(run: Run, twin: Run) -> float:
+    attack = run.cell.spec.attack
+    return twin.tail(f"floor/{probe_name(attack)}") if attack else math.nan
+
+
+def _excess(asr: list[float], floor: list[float]) -> Interval:
+    values = [excess_success(a, b) for a, b in zip(asr, floor, strict=True)]
+    return paired_difference(values, [0.0] * len(values))
+
+
+def _worst(run: Run, metric: str) -> float:
+    figures = run.footer.get("hospitals") or {}
+    return worst_hospital(list(figures.values())).get(metric, math.nan)
+
+
+def _judged(raw: list[Finding]) -> list[Finding]:
+    judged = [f for f in raw if f.attacked and not f.passive]
+    claims = [p for f in judged for p in (f.change.p, f.excess.p)]
+    adjusted = iter(holm(claims).tolist())
+    settled = {id(f): _settle(f, next(adjusted), next(adjusted)) for f in judged}
+    return [settled.get(id(f)) or _settle(f, math.nan, math.nan) for f in raw]
+
+
+def _settle(finding: Finding, p_change: float, p_excess: float) -> Finding:
+    plain = _plain_verdict(finding)
+    if plain is not None:
+        return replace(finding, harm=plain)
+    trigger = _trigger(finding.excess, p_excess) if finding.group.backdoor else None
+    return replace(finding, harm=_harm(finding, p_change), trigger=trigger)
+
+
+def _plain_verdict(finding: Finding) -> Verdict | None:
+    if not finding.group.good:
+        return Verdict.FAILED
+    if finding.group.undertrained:
+        return Verdict.UNTRAINED
+    if not finding.attacked:
+        return Verdict.TWIN
+    return Verdict.WATCHED if finding.passive else None
+
+
+def _harm(finding: Finding, p: float) -> Verdict:
+    change, sign = finding.change, finding.scale.sign
+    worst_end = change.low if sign > 0 else -change.high
+    if sign * change.mean <= -MATERIAL and p < ALPHA:
+        return Verdict.FELL
+    return Verdict.HELD if worst_end > -MATERIAL else Verdict.UNCLEAR
+
+
+def _trigger(excess: Interval, p: float) -> Verdict:
+    if excess.mean >= PLANTED and p < ALPHA:
+        return Verdict.PLANTED
+    return Verdict.BLOCKED if excess.high < PLANTED else Verdict.UNCLEAR
+
+
+def leaks(finding: Finding) -> dict[str, Interval]:
+    """Return how close reconstructions came (PSNR, SSIM, ...), over runs."""
+    per_run = [_mean_scores(run) for run, _ in finding.group.good]
+    names = dict.fromkeys(name for scores in per_run for name in scores)
+    return {name: t_interval([scores.get(name, math.nan) for scores in per_run]) for name in names}
+
+
+def _mean_scores(run: Run) -> dict[str, float]:
+    scores = [item["scores"] for item in run.footer.get("evidence") or []]
+    names = dict.fromkeys(name for item in scores for name in item)
+    return {name: mean(item.get(name, math.nan) for item in scores) for name in names}
+
+
+def mean(values: Iterable[float]) -> float:
+    """Mean of the finite values, NaN when there is none."""
+    known = [float(value) for value in values if math.isfinite(value)]
+    return math.fsum(known) / len(known) if known else math.nan

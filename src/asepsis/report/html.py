@@ -1,0 +1,220 @@
+"""One self-contained page: figures, curves, pictures, and how to make them again."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from asepsis.core.errors import AsepsisError, MissingExtraError
+from asepsis.experiments.plan import probe_name
+from asepsis.experiments.results import Results
+from asepsis.experiments.store import write_atomic
+from asepsis.report import pictures, plots, sections
+from asepsis.report.findings import MATERIAL, PLANTED, Finding, Scenario, scenarios
+from asepsis.report.provenance import all_public, provenance
+from asepsis.report.sentences import Note, caveats, headline, told
+from asepsis.report.toml_text import study_toml
+from asepsis.report.wording import without_paths
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure that a page shows as it is."""
+
+    title: str
+    svg: Markup
+
+
+@dataclass
+class Block:
+    """Everything a page says of one scenario."""
+
+    name: str
+    scenario: Scenario
+    told: list[str]
+    tiles: list[tuple[str, list[sections.Tile]]]
+    findings: sections.Grid
+    activation: sections.Grid
+    detection: sections.Grid
+    cost: sections.Grid
+    hospitals: sections.Grid
+    protocol: list[tuple[str, str]]
+    plots: list[Plot] = field(default_factory=list)
+    triggered: list[pictures.Strip] = field(default_factory=list)
+    inverted: list[pictures.Strip] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def write_report(results: Results, path: Path, *, include_patient_data: bool = False) -> Path:
+    """Write the report of a study as one HTML file that loads nothing.
+
+    Args:
+        results: what the study found.
+        path: the file; it appears whole or not at all, readable by its owner only.
+        include_patient_data: show pictures of data that is not public; the page says so.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    write_atomic(path, render(results, include_patient_data=include_patient_data).encode())
+    return path
+
+
+def render(results: Results, *, include_patient_data: bool = False) -> str:
+    """Return the page; the same results give the same text."""
+    public = all_public(results)
+    blocks = [
+        _block(results, scenario, number, include_patient_data)
+        for number, scenario in enumerate(scenarios(results))
+    ]
+    notes = [Note(without_paths(note.text), note.loud) for note in caveats(results)]
+    study = results.study
+    script = _asset("sort.js")
+    return _template().render(
+        study=study,
+        title=study.title or study.name,
+        headline=[_sentence(line) for line in headline(results)],
+        blocks=blocks,
+        loud=[note for note in notes if note.loud],
+        quiet=[note for note in notes if not note.loud],
+        marked=include_patient_data and not public,
+        failures=sections.failures_grid(results),
+        toml=study_toml(study, hide_files=not public and not include_patient_data),
+        engine=results.engine,
+        runs=len(results.runs),
+        material=f"{100 * MATERIAL:.0f}",
+        planted=f"{100 * PLANTED:.0f}",
+        style=Markup(_asset("style.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+@cache
+def _asset(name: str) -> str:
+    return resources.files("asepsis.report").joinpath(name).read_text(encoding="utf-8").strip()
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+
+
+def _template() -> Template:
+    return _environment().from_string(_asset("report.html.j2"))
+
+
+def _block(results: Results, scenario: Scenario, number: int, patients: bool) -> Block:
+    lead = f"{scenario.title}: "
+    source = provenance(scenario.spec)
+    block = Block(
+        name=f"s{number}",
+        scenario=scenario,
+        told=[_sentence(line.removeprefix(lead)) for line in told(scenario)],
+        tiles=[(attack, _tiles(scenario, attack)) for attack in scenario.attacks],
+        findings=sections.findings_grid(scenario),
+        activation=sections.activation_grid(scenario),
+        detection=sections.detection_grid(scenario),
+        cost=sections.cost_grid(scenario),
+        hospitals=sections.hospitals_grid(scenario, suppress=not source.public),
+        protocol=sections.protocol_rows(scenario),
+    )
+    _add_plots(block)
+    if source.public or patients:
+        _add_pictures(block, results)
+    else:
+        block.remarks.append("Pictures are left out: the data set is not public.")
+    return block
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _tiles(scenario: Scenario, attack: str) -> list[sections.Tile]:
+    return [sections.tile(scenario.at(attack, defense)) for defense in scenario.defenses]
+
+
+def _add_pictures(block: Block, results: Results) -> None:
+    try:
+        block.triggered = pictures.triggered(block.scenario)
+    except AsepsisError as error:
+        block.remarks.append(f"No triggered images: {without_paths(str(error))}.")
+    block.inverted = pictures.inversions(results, block.scenario)
+
+
+def _add_plots(block: Block) -> None:
+    try:
+        for attack in block.scenario.attacks:
+            block.plots += _plots(block, attack)
+    except MissingExtraError as error:
+        block.plots.clear()
+        block.remarks.append(f"Curves are left out: {error}.")
+
+
+def _plots(block: Block, attack: str) -> list[Plot]:
+    scale = block.scenario.scale
+    found = [f for f in block.scenario.findings if f.attack == attack and f.group.good]
+    if not found:
+        return []
+    number = f"{block.name}-{block.scenario.attacks.index(attack)}"
+    title = f"{scale.label}, {attack if found[0].attacked else 'no attack'}"
+    everything = [_curve(f, scale.name) for f in block.scenario.findings]
+    lowest = plots.lowest_share(everything) if scale.share else 0.0
+    utility = plots.draw(
+        _curves(found, scale.name),
+        ylabel=f"{scale.label}{' (%)' if scale.share else ''}",
+        starts_at=_starts_at(found[0]),
+        share=scale.share,
+        lowest=lowest,
+    )
+    made = [_plot(utility, f"{number}-u", title)]
+    if any(f.group.backdoor for f in found):
+        success = plots.draw(
+            _curves(found, "asr"),
+            ylabel="attack success (%)",
+            starts_at=_starts_at(found[0]),
+            reference=_floor_curve(found),
+        )
+        made.append(_plot(success, f"{number}-b", f"attack success rate, {attack}"))
+    return made
+
+
+def _plot(figure: Figure, name: str, title: str) -> Plot:
+    return Plot(title, Markup(plots.inline(plots.svg(figure), name, title)))
+
+
+def _curve(finding: Finding, metric: str) -> plots.Curve:
+    return plots.curve(finding.defense, [run for run, _ in finding.group.good], metric)
+
+
+def _curves(found: list[Finding], metric: str) -> list[plots.Curve]:
+    return [_curve(finding, metric) for finding in found]
+
+
+def _starts_at(finding: Finding) -> int | None:
+    active = finding.attacked and not finding.passive
+    return finding.group.runs[0].cell.spec.threat.starts_at if active else None
+
+
+def _floor_curve(found: list[Finding]) -> plots.Curve:
+    twins = [(run, twin) for finding in found for run, twin in finding.group.good]
+    attack = twins[0][0].cell.spec.attack
+    metric = f"floor/{probe_name(attack)}" if attack else ""
+    return plots.curve("floor: nobody attacks", [twin for _, twin in twins], metric)

@@ -1,0 +1,194 @@
+"""Pictures for a report: images before and after a trigger, truth beside its reconstruction."""
+
+from __future__ import annotations
+
+import base64
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from torch import Tensor
+
+from asepsis.core.contracts import BackdoorAttack
+from asepsis.core.errors import AsepsisError
+from asepsis.core.registry import build, lookup
+from asepsis.core.rng import Draw, Streams
+from asepsis.core.samples import Array, DataFacts, Hospital, Kind
+from asepsis.experiments.resolve import hospitals_of, threat_of
+from asepsis.experiments.results import Results, Run
+from asepsis.experiments.run import identity
+from asepsis.experiments.spec import Experiment
+from asepsis.experiments.store import Store, read_tensors
+from asepsis.report.findings import Scenario
+
+SHOWN = 4
+LARGEST_SIDE = 256
+IMAGES = (Kind.IMAGE, Kind.MULTILABEL_IMAGE)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image as a data URI, and what it is."""
+
+    source: str
+    caption: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Pairs of pictures: before and after, truth and guess."""
+
+    title: str
+    pairs: list[tuple[Picture, Picture]]
+
+
+def png(pixels: Array) -> bytes:
+    """Encode uint8 pixels ``[h, w]`` or ``[h, w, 3]`` as PNG.
+
+    Example:
+        >>> png(np.zeros((2, 2), np.uint8))[:4]
+        b'\\x89PNG'
+    """
+    height, width = pixels.shape[:2]
+    color_type = 0 if pixels.ndim == 2 else 2
+    raw = np.ascontiguousarray(pixels, dtype=np.uint8).reshape(height, -1)
+    lines = np.hstack([np.zeros((height, 1), np.uint8), raw])
+    header = struct.pack(">IIBBBBB", width, height, 8, color_type, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, body) for kind, body in chunks)
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def picture(pixels: Array, caption: str) -> Picture:
+    """Wrap pixels as a picture; large ones are thinned out."""
+    step = max(1, -(-max(pixels.shape[:2]) // LARGEST_SIDE))
+    small = pixels[::step, ::step]
+    shown = small if small.ndim == 2 or small.shape[-1] == 3 else small[..., 0]
+    data = base64.b64encode(png(shown)).decode()
+    return Picture(f"data:image/png;base64,{data}", caption, shown.shape[1], shown.shape[0])
+
+
+def pixels_of(prepared: Array) -> Array:
+    """Turn one prepared image ``[c, h, w]`` in [-1, 1] into uint8 pixels.
+
+    Values outside the range are clipped, what is not a number becomes mid-gray.
+
+    Example:
+        >>> pixels_of(np.array([[[-1.0, 0.0, 2.0]]])).tolist()
+        [[0, 128, 255]]
+    """
+    known = np.nan_to_num(np.asarray(prepared, np.float64), nan=0.0, posinf=1.0, neginf=-1.0)
+    scaled = np.clip(np.rint((known + 1.0) * 127.5), 0, 255).astype(np.uint8)
+    return scaled[0] if len(scaled) != 3 else np.moveaxis(scaled, 0, -1)
+
+
+def triggered(scenario: Scenario) -> list[Strip]:
+    """Show test images of a scenario before and after each backdoor's trigger.
+
+    They are stamped exactly as the evaluation stamps them.
+
+    Raises:
+        AsepsisError: the data cannot be had any more.
+    """
+    first = {f.attack: f.group.runs[0].cell.spec for f in reversed(scenario.findings)}
+    strips = [
+        _stamped(first[attack], attack)
+        for attack in scenario.attacks
+        if first[attack].attack is not None
+    ]
+    return [strip for strip in strips if strip is not None]
+
+
+def _stamped(spec: Experiment, label: str) -> Strip | None:
+    assert spec.attack is not None
+    if not hasattr(lookup("attack", spec.attack["name"]), "stamp"):
+        return None
+    facts, hospitals, _ = hospitals_of(spec)
+    if facts.kind not in IMAGES:
+        return None
+    attack = _fitted(spec, facts, hospitals)
+    tests = [hospital.test for hospital in hospitals if len(hospital.test)]
+    inputs = np.concatenate([test.inputs for test in tests])
+    targets = np.concatenate([test.targets for test in tests])
+    stamped = attack.stamp.stamp(inputs, Streams(spec.seed).at(Draw.TRIGGER))
+    pairs = []
+    for index in _chosen(targets, attack.target):
+        name = facts.classes[int(targets[index])] if targets.ndim == 1 else "image"
+        after = picture(stamped[index], f"{name}, triggered")
+        pairs.append((picture(inputs[index], name), after))
+    return Strip(label, pairs)
+
+
+def _fitted(spec: Experiment, facts: DataFacts, hospitals: tuple[Hospital, ...]) -> BackdoorAttack:
+    """Build the backdoor as the federation does: fitted to its first hostile hospital's data."""
+    attack = build("attack", spec.attack or {}, "attack")
+    threat = threat_of(spec, attack, len(hospitals), Streams(spec.seed))
+    if hasattr(attack, "fitted") and threat.clients:
+        own = next(h for h in hospitals if h.id == threat.clients[0])
+        attack = attack.fitted(own.train, facts)
+    return cast(BackdoorAttack, attack)
+
+
+def _chosen(targets: Array, target: int) -> list[int]:
+    """Pick some samples of other classes, spread over the test set."""
+    others = np.arange(len(targets))
+    if targets.ndim == 1:
+        others = np.flatnonzero(targets != target)
+    return [int(i) for i in others[:: max(1, len(others) // SHOWN)][:SHOWN]]
+
+
+def inversions(results: Results, scenario: Scenario) -> list[Strip]:
+    """Show, for each channel, true inputs beside what a curious server reconstructed.
+
+    The first seed's first observed round is shown, not the best one.
+    """
+    if results.root is None:
+        return []
+    store = Store(results.root)
+    return [
+        strip
+        for finding in scenario.findings
+        if finding.passive
+        for run in finding.group.runs[:1]
+        if (strip := _inverted(store, run, results.engine, finding.attack, finding.defense))
+    ]
+
+
+def _inverted(store: Store, run: Run, engine: str, attack: str, defense: str) -> Strip | None:
+    for item in run.rounds:
+        scores = item.get("evidence", {}).get("scores")
+        path = store.artifact(identity(run.cell.spec, engine), int(item["round"]))
+        try:
+            tensors = read_tensors(path) if scores is not None else None
+        except AsepsisError:
+            tensors = None
+        if tensors and _image_like(tensors.get("truth")) and _image_like(tensors.get("guess")):
+            title = f"{attack} through {defense}, round {int(item['round']) + 1}{_scored(scores)}"
+            truth, guess = (tensors[name].float().numpy() for name in ("truth", "guess"))
+            pairs = [
+                (
+                    picture(pixels_of(real), "true image"),
+                    picture(pixels_of(made), "reconstruction"),
+                )
+                for real, made in zip(truth[:SHOWN], guess[:SHOWN], strict=False)
+            ]
+            return Strip(title, pairs)
+    return None
+
+
+def _image_like(tensor: Tensor | None) -> bool:
+    shape = () if tensor is None else tuple(tensor.shape)
+    return len(shape) == 4 and shape[1] in (1, 3) and min(shape) > 0
+
+
+def _scored(scores: dict[str, float]) -> str:
+    said = [f"PSNR {scores['psnr']:.1f} dB"] if "psnr" in scores else []
+    said += [f"SSIM {scores['ssim']:.2f}"] if "ssim" in scores else []
+    return f": {', '.join(said)}" if said else ""

@@ -1,0 +1,291 @@
+"""What each section of a page shows, as plain values: the template only lays it out."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from asepsis.experiments.results import Results, Run
+from asepsis.experiments.store import footer_of
+from asepsis.report.findings import Finding, Scenario, Verdict, leaks, mean, proofs
+from asepsis.report.provenance import provenance, without_files
+from asepsis.report.sentences import SHARE
+from asepsis.report.wording import NONE, Scale, bounds, number, plus_minus, without_paths
+
+SMALLEST_GROUP = 10
+MARKS = {
+    Verdict.TWIN: "",
+    Verdict.HELD: "✓",
+    Verdict.BLOCKED: "✓",
+    Verdict.FELL: "▼",
+    Verdict.PLANTED: "▲",
+    Verdict.UNCLEAR: "?",
+    Verdict.WATCHED: "◉",
+    Verdict.UNTRAINED: "–",
+    Verdict.FAILED: "✕",
+}
+TONES = {
+    Verdict.HELD: "good",
+    Verdict.BLOCKED: "good",
+    Verdict.FELL: "bad",
+    Verdict.PLANTED: "bad",
+    Verdict.FAILED: "bad",
+    Verdict.UNCLEAR: "unclear",
+    Verdict.UNTRAINED: "unclear",
+    Verdict.WATCHED: "seen",
+    Verdict.TWIN: "twin",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One table cell: its text, what it is sorted by, a second line, its tone."""
+
+    text: str
+    order: float | str = ""
+    hint: str = ""
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table: heads, rows, and whether it is sorted by a click."""
+
+    heads: list[str]
+    rows: list[list[Cell]]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One field of the attack × defense map."""
+
+    verdict: str
+    mark: str
+    tone: str
+    lines: list[str] = field(default_factory=list)
+
+
+def tile(finding: Finding | None) -> Tile:
+    """Write one field of the map: value, change, backdoor, verdict."""
+    if finding is None:
+        return Tile("not run", "", "none")
+    verdict, scale = finding.verdict, finding.scale
+    tone, mark = TONES[verdict], MARKS[verdict]
+    if verdict is Verdict.FAILED:
+        return Tile(verdict.value, mark, tone)
+    lines = [f"{plus_minus(scale, finding.utility)}{_unit(scale)}"]
+    if finding.passive:
+        found = leaks(finding)
+        lines += [f"{Scale(n).label} {number(found[n].mean, 2)}" for n in found if n != "mse"]
+    elif finding.attacked:
+        lines.append(f"Δ {plus_minus(scale, finding.change, change=True)}")
+    if finding.trigger is not None:
+        lines.append(f"ASR {SHARE.value(finding.asr.mean)}")
+        lines.append(f"floor {SHARE.value(finding.floor.mean)}")
+    return Tile(verdict.value, mark, tone, lines)
+
+
+def _unit(scale: Scale) -> str:
+    return f" {scale.unit}" if scale.unit else ""
+
+
+def findings_grid(scenario: Scenario) -> Grid:
+    """Every figure of every attack and defense."""
+    scale = scenario.scale
+    unit = f" ({scale.unit})" if scale.unit else ""
+    heads = ["attack", "defense", f"{scale.label}{unit}", "change to twin", "ASR (%)", "floor (%)"]
+    heads += ["excess ASR (%)", "worst hospital", "defense active", "s per round", "verdict"]
+    return Grid(heads, [_finding_row(finding) for finding in scenario.findings])
+
+
+def _finding_row(f: Finding) -> list[Cell]:
+    seconds = math.fsum(f.group.seconds().values()) if f.group.good else math.nan
+    compared = f.attacked and f.change.n
+    return [
+        Cell(f.attack, f.attack),
+        Cell(f.defense, f.defense),
+        Cell(plus_minus(f.scale, f.utility), f.utility.mean, bounds(f.scale, f.utility)),
+        Cell(
+            plus_minus(f.scale, f.change, change=True) if compared else "–",
+            f.change.mean if compared else math.nan,
+            bounds(f.scale, f.change, change=True) if compared else "",
+        ),
+        *(_share(f, value) for value in (f.asr, f.floor, f.excess)),
+        Cell(plus_minus(f.scale, f.worst) if f.worst.n else NONE, f.worst.mean),
+        _active(f),
+        Cell(number(seconds, 2), seconds),
+        Cell(f"{MARKS[f.verdict]} {f.verdict}".strip(), f.verdict.value, tone=TONES[f.verdict]),
+    ]
+
+
+def _share(finding: Finding, interval: Any) -> Cell:
+    if finding.trigger is None and not finding.group.backdoor:
+        return Cell("–", math.nan)
+    return Cell(plus_minus(SHARE, interval), interval.mean, bounds(SHARE, interval))
+
+
+def _active(finding: Finding) -> Cell:
+    shown = proofs(finding.group) if finding.group.good else []
+    if not shown:
+        return Cell("–", "")
+    said = [f"{s['stage']}: {'yes' if s['active'] else 'NO'}" for s in shown]
+    return Cell("; ".join(said), said[0], tone="bad" if finding.idle else "")
+
+
+def activation_grid(scenario: Scenario) -> Grid:
+    """What each defense changed, and in how many runs."""
+    rows = [
+        [
+            Cell(finding.attack, finding.attack),
+            Cell(str(stage["stage"]), str(stage["stage"])),
+            Cell(SHARE.value(_float(stage["changed"])), _float(stage["changed"])),
+            Cell(f"{stage['active']} of {stage['runs']}", _float(stage["active"])),
+        ]
+        for finding in scenario.findings
+        if finding.group.good and not finding.passive
+        for stage in proofs(finding.group)
+    ]
+    return Grid(["attack", "defense", "changed", "active in runs"], rows)
+
+
+def _float(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def detection_grid(scenario: Scenario) -> Grid:
+    """How well verdicts on single hospitals tell hostile from honest ones."""
+    scored = [
+        (finding, [run.footer.get("detection") or {} for run, _ in finding.group.good])
+        for finding in scenario.findings
+        if finding.attacked
+    ]
+    names = list(dict.fromkeys(n for _, scores in scored for score in scores for n in score))
+    rows = []
+    for finding, scores in scored:
+        head = [Cell(finding.attack, finding.attack), Cell(finding.defense, finding.defense)]
+        if finding.passive:
+            text = "undetectable by construction"
+            rows.append([*head, Cell(text), *(Cell("–") for _ in names[1:])])
+        elif any(scores):
+            values = [mean(score.get(name, math.nan) for score in scores) for name in names]
+            rows.append([*head, *(Cell(number(v, 2), v) for v in values)])
+    return Grid(["attack", "defense", *(n.replace("_", " ") for n in names)], rows if names else [])
+
+
+def cost_grid(scenario: Scenario) -> Grid:
+    """Seconds a round by part of the work, bytes an update, memory."""
+    groups = [finding.group for finding in scenario.findings if finding.group.good]
+    parts = list(dict.fromkeys(name for group in groups for name in group.seconds()))
+    rows = []
+    for finding in scenario.findings:
+        if not finding.group.good:
+            continue
+        laps = finding.group.seconds()
+        observed = [_observed(run) for run, _ in finding.group.good]
+        row_bytes = mean(float(item.get("row_bytes", math.nan)) for item in observed)
+        peak = mean(float(item.get("peak_memory_mib", math.nan)) for item in observed)
+        rows.append(
+            [
+                Cell(finding.attack, finding.attack),
+                Cell(finding.defense, finding.defense),
+                *(Cell(number(laps.get(n, math.nan), 3), laps.get(n, math.nan)) for n in parts),
+                Cell(number(row_bytes / 1024, 1), row_bytes),
+                Cell(number(peak, 0), peak),
+            ]
+        )
+    heads = ["attack", "defense", *(f"{name} (s)" for name in parts), "update (KiB)", "peak (MiB)"]
+    return Grid(heads, rows)
+
+
+def _observed(run: Run) -> dict[str, Any]:
+    footer = footer_of(run.lines)
+    found: dict[str, Any] = (footer or {}).get("observed", {})
+    return found
+
+
+def hospitals_grid(scenario: Scenario, *, suppress: bool) -> Grid:
+    """Samples of every hospital, by split; small groups are suppressed where they must be."""
+    resolved = next((run.resolved for run in scenario.runs if run.resolved), {})
+    names, samples = resolved.get("hospitals", []), resolved.get("samples", [])
+    rows = [
+        [Cell(str(name), str(name)), *(_count(count, suppress) for count in counts)]
+        for name, counts in zip(names, samples, strict=False)
+    ]
+    return Grid(["hospital", "train", "validation", "test"], rows)
+
+
+def _count(count: int, suppress: bool) -> Cell:
+    hidden = suppress and count < SMALLEST_GROUP
+    return Cell(f"<{SMALLEST_GROUP}" if hidden else str(count), 0 if hidden else count)
+
+
+def protocol_rows(scenario: Scenario) -> list[tuple[str, str]]:
+    """Everything that must be equal for two figures to be compared."""
+    run = next((run for run in scenario.runs if run.resolved), None)
+    source = provenance(scenario.spec)
+    rows = [("data", source.title)]
+    rows += [("licence", source.licence), ("source", source.source)] if source.licence else []
+    if run is None:
+        return rows
+    resolved, header = run.resolved, run.lines[0]["result"]
+    seeds = sorted({item.cell.seed for item in scenario.runs})
+    rows += [
+        ("classes", ", ".join(map(str, resolved.get("classes", [])))),
+        ("seeds", ", ".join(map(str, seeds))),
+        *_hostile(scenario),
+        *((part, _component(item)) for part, item in _parts(resolved).items()),
+        ("protocol hash", _distinct(item.resolved.get("protocol") for item in scenario.runs)),
+        ("data and split hash", _distinct(item.resolved.get("data") for item in scenario.runs)),
+        ("code", str(header.get("code", ""))),
+        ("numerics", str(header.get("numerics", ""))),
+    ]
+    observed = run.lines[0].get("observed", {})
+    packages = ", ".join(f"{n} {v}" for n, v in observed.get("packages", {}).items())
+    return [*rows, ("engine", str(observed.get("engine", ""))), ("packages", packages)]
+
+
+def _hostile(scenario: Scenario) -> list[tuple[str, str]]:
+    threats = {finding.group.runs[0].cell.spec.threat for finding in scenario.findings}
+    said = [
+        f"{t.hostile if isinstance(t.hostile, int) else len(t.hostile)} hostile, "
+        f"sees {t.sees}, from round {t.starts_at + 1}" + (f" for {t.rounds}" if t.rounds else "")
+        for t in sorted(threats, key=str)
+    ]
+    return [("threat", "; ".join(dict.fromkeys(said)))]
+
+
+def _parts(resolved: dict[str, Any]) -> dict[str, Any]:
+    shared = ("dataset", "partition", "task", "model", "trainer", "server")
+    components = resolved.get("components", {})
+    return {name: components[name] for name in shared if name in components}
+
+
+def _component(item: dict[str, Any]) -> str:
+    shown = without_files(item)
+    options = [f"{k} = {json.dumps(v, default=str)}" for k, v in shown.items() if k != "name"]
+    return f"{shown.get('name', '')} ({', '.join(options)})" if options else str(shown.get("name"))
+
+
+def _distinct(values: Iterable[Any]) -> str:
+    return ", ".join(dict.fromkeys(str(value) for value in values if value))
+
+
+def failures_grid(results: Results) -> Grid:
+    """Runs that ended without figures, and why; the reason names no place on the machine."""
+    rows = [
+        [
+            Cell(run.cell.scenario, run.cell.scenario),
+            Cell(run.cell.attack, run.cell.attack),
+            Cell(run.cell.defense, run.cell.defense),
+            Cell(str(run.cell.seed), run.cell.seed),
+            Cell(str(run.footer["status"]), str(run.footer["status"])),
+            Cell(without_paths(str(run.footer.get("message", "")))),
+        ]
+        for run in results.runs
+        if not run.ok
+    ]
+    return Grid(["scenario", "attack", "defense", "seed", "status", "message"], rows)

@@ -1,0 +1,142 @@
+"""Results in a terminal: one table a scenario, then sentences, then what must be known."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from asepsis.experiments.results import Results
+from asepsis.report.findings import Finding, Scenario, Verdict, leaks, scenarios
+from asepsis.report.sentences import SHARE, Note, caveats, headline
+from asepsis.report.wording import Scale, number, plus_minus
+
+__all__ = ["headline", "print_results"]
+
+STYLES = {
+    Verdict.FELL: "bold red",
+    Verdict.PLANTED: "bold red",
+    Verdict.HELD: "green",
+    Verdict.BLOCKED: "green",
+    Verdict.UNCLEAR: "yellow",
+    Verdict.UNTRAINED: "yellow",
+    Verdict.FAILED: "bold red",
+}
+GUTTER = 3
+WIDEST_COLUMN = 24
+LEGEND = (
+    "± is the half-width of a 95% t-interval over seeds. Δ is the change to the attack-free twin, "
+    "in points. ASR is the share of triggered samples read as the attacker wants, excess what "
+    "exceeds a model nobody attacked. A verdict counts only where its interval decides."
+)
+
+
+def print_results(results: Results, console: Console) -> None:
+    """Print tables, sentences and notes; readable from 80 columns on."""
+    for scenario in scenarios(results):
+        for table in tables(scenario, console.width):
+            console.print()
+            console.print(_line(_title(scenario), "bold"))
+            console.print(table)
+    console.print(Padding(Text(LEGEND, style="dim"), (1, 1)))
+    console.print(Rule("In short", align="left", style="dim"))
+    for sentence in headline(results):
+        _bullet(console, _line(sentence), "•")
+    notes = caveats(results)
+    if notes:
+        console.print()
+        console.print(Rule("Before you believe a figure", align="left", style="dim"))
+    for note in sorted(notes, key=lambda note: not note.loud):
+        _bullet(console, _styled(note), "!" if note.loud else "·")
+
+
+def _title(scenario: Scenario) -> str:
+    unit = f" ({scenario.scale.unit})" if scenario.scale.unit else ""
+    return f"{scenario.title}: {scenario.scale.label}{unit}"
+
+
+def _line(text: str, style: str = "") -> Text:
+    """Make text of what may come from a file: no markup, no escape codes."""
+    return Text("".join(c if c.isprintable() else "?" for c in text), style=style)
+
+
+def _styled(note: Note) -> Text:
+    return _line(note.text, "bold yellow" if note.loud else "")
+
+
+def _bullet(console: Console, text: Text, mark: str) -> None:
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(no_wrap=True)
+    grid.add_column(ratio=1, overflow="fold")
+    grid.add_row(Text(f" {mark}"), text)
+    console.print(grid)
+
+
+def tables(scenario: Scenario, width: int) -> list[Table]:
+    """Lay a scenario out as one table, or several when its defenses do not fit side by side."""
+    first = min(WIDEST_COLUMN, max(len("attack"), *(len(name) for name in scenario.attacks)))
+    room = width - first - GUTTER - 2
+    made: list[list[str]] = [[]]
+    used = 0
+    for defense in scenario.defenses:
+        need = _column_width(scenario, defense) + GUTTER
+        if made[-1] and used + need > room:
+            made.append([])
+            used = 0
+        made[-1].append(defense)
+        used += need
+    return [_table(scenario, part) for part in made]
+
+
+def _column_width(scenario: Scenario, defense: str) -> int:
+    cells = [scenario.at(attack, defense) for attack in scenario.attacks]
+    lines = [line for cell in cells if cell for line in cell_text(cell).plain.split("\n")]
+    heading = max(len(word) for word in [*defense.split(), ""])
+    return max([heading, *(len(line) for line in lines)])
+
+
+def _table(scenario: Scenario, defenses: list[str]) -> Table:
+    table = Table(header_style="bold")
+    table.add_column("attack", max_width=WIDEST_COLUMN, overflow="fold")
+    for defense in defenses:
+        table.add_column(_line(defense), overflow="fold")
+    for attack in scenario.attacks:
+        found = [scenario.at(attack, defense) for defense in defenses]
+        table.add_row(
+            _line(attack),
+            *(cell_text(cell) if cell else Text("n/a") for cell in found),
+            end_section=attack != scenario.attacks[-1],
+        )
+    return table
+
+
+def cell_text(finding: Finding) -> Text:
+    """Write one cell: value, change to the twin, backdoor, verdict."""
+    if finding.verdict is Verdict.FAILED:
+        return Text("failed", style=STYLES[Verdict.FAILED])
+    lines = [Text(plus_minus(finding.scale, finding.utility))]
+    if finding.passive:
+        lines += _leak_lines(finding)
+    elif finding.attacked:
+        change = plus_minus(finding.scale, finding.change, change=True)
+        lines.append(Text(f"Δ {change}"))
+    if finding.trigger is not None:
+        lines.append(Text(f"ASR {SHARE.value(finding.asr.mean)}"))
+        lines.append(Text(f"excess {plus_minus(SHARE, finding.excess)}"))
+    if finding.verdict is not Verdict.TWIN:
+        lines.append(Text(finding.verdict.value, style=STYLES.get(finding.verdict, "")))
+    if finding.idle:
+        lines.append(Text("defense inactive", style="yellow"))
+    return Text("\n").join(lines)
+
+
+def _leak_lines(finding: Finding) -> list[Text]:
+    scores = leaks(finding)
+    shown = [("psnr", " dB"), ("ssim", "")]
+    return [
+        Text(f"{Scale(name).label} {number(scores[name].mean, 2)}{unit}")
+        for name, unit in shown
+        if name in scores and scores[name].n
+    ] or [Text("nothing seen")]

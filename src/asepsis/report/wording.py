@@ -1,0 +1,159 @@
+"""How numbers are written: the same words and digits in the terminal and on the page."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from asepsis.metrics.hospitals import LOWER_IS_BETTER
+from asepsis.metrics.intervals import Interval
+
+MINUS = "\N{MINUS SIGN}"
+NONE = "not estimable"
+NOT_SHARES = frozenset({"loss", "mae", "mse", "psnr", "labels"})
+LABELS = {
+    "auroc": "AUROC",
+    "macro_auroc": "macro AUROC",
+    "micro_auroc": "micro AUROC",
+    "macro_f1": "macro-F1",
+    "mae": "mean absolute error",
+    "mse": "mean squared error",
+    "psnr": "PSNR",
+    "ssim": "SSIM",
+}
+PATH = re.compile(r"(?:[A-Za-z]:)?(?:[\\/][^\\/\s:;,'\"]+){2,}[\\/]?|\bfile:\S+")
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How one metric is written: shares in percent, their changes in points."""
+
+    name: str
+
+    @property
+    def label(self) -> str:
+        """The metric in words."""
+        return LABELS.get(self.name, self.name.replace("_", " "))
+
+    @property
+    def share(self) -> bool:
+        """Whether the metric lies in [0, 1] and is written in percent."""
+        return self.name not in NOT_SHARES
+
+    @property
+    def sign(self) -> int:
+        """1 when more is better, -1 when less is."""
+        return -1 if self.name in LOWER_IS_BETTER | {"mae", "mse"} else 1
+
+    @property
+    def unit(self) -> str:
+        """Unit of a value: ``%`` or nothing."""
+        return "%" if self.share else ""
+
+    def digits(self, value: float) -> str:
+        """Write a value without its unit.
+
+        Example:
+            >>> Scale("accuracy").digits(0.8234), Scale("psnr").digits(21.456)
+            ('82.3', '21.46')
+        """
+        return number(100 * value, 1) if self.share else number(value, 2)
+
+    def value(self, value: float) -> str:
+        """Write a value with its unit."""
+        return f"{self.digits(value)}{self.unit}" if math.isfinite(value) else NONE
+
+    def change(self, value: float) -> str:
+        """Write a difference with its sign and unit.
+
+        Example:
+            >>> Scale("accuracy").change(-0.0512), Scale("psnr").change(1.5)
+            ('−5.1 points', '+1.50')
+        """
+        if not math.isfinite(value):
+            return NONE
+        return f"{signed(self, value)}{' points' if self.share else ''}"
+
+
+def signed(scale: Scale, value: float) -> str:
+    """Write a difference with its sign, without a unit; zero has none."""
+    text = scale.digits(value)
+    return text if text.startswith(MINUS) or not text.strip("0.") else f"+{text}"
+
+
+def number(value: float, digits: int) -> str:
+    """Write a number with a true minus sign; what rounds to zero has no sign.
+
+    Example:
+        >>> number(-3.14159, 2), number(-0.001, 1), number(float("nan"), 1)
+        ('−3.14', '0.0', 'n/a')
+    """
+    if not math.isfinite(value):
+        return "n/a"
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if not text.strip("-0.") else text.replace("-", MINUS)
+
+
+def half_width(interval: Interval) -> float:
+    """Half the width of an interval; NaN when there is none."""
+    return (interval.high - interval.low) / 2
+
+
+def plus_minus(scale: Scale, interval: Interval, *, change: bool = False) -> str:
+    """Write mean and half-width, as in ``82.3 ±1.1``.
+
+    Example:
+        >>> plus_minus(Scale("accuracy"), Interval(0.8, 0.79, 0.81, 3))
+        '80.0 ±1.0'
+    """
+    if not interval.n:
+        return "n/a"
+    mean = signed(scale, interval.mean) if change else scale.digits(interval.mean)
+    half = half_width(interval)
+    return f"{mean} ±{scale.digits(half)}" if math.isfinite(half) else f"{mean} (n=1)"
+
+
+def bounds(scale: Scale, interval: Interval, *, change: bool = False) -> str:
+    """Write an interval for a sentence.
+
+    Example:
+        >>> bounds(Scale("accuracy"), Interval(0.8, 0.79, 0.81, 3))
+        '95% interval 79.0 to 81.0'
+    """
+    if not interval.n:
+        return NONE
+    if not math.isfinite(interval.low):
+        return "one seed, so no interval"
+    write = (lambda value: signed(scale, value)) if change else scale.digits
+    return f"95% interval {write(interval.low)} to {write(interval.high)}"
+
+
+def listed(items: list[str]) -> str:
+    """Join words as in a sentence.
+
+    Example:
+        >>> listed(["krum", "median", "mean"])
+        'krum, median and mean'
+    """
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Write a count with its noun.
+
+    Example:
+        >>> counted(1, "seed"), counted(3, "seed")
+        ('1 seed', '3 seeds')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def without_paths(text: str) -> str:
+    """Take places on the machine out of a message that will be read elsewhere.
+
+    Example:
+        >>> without_paths("/home/eva/data/x.npz: the file is corrupt")
+        '[path]: the file is corrupt'
+    """
+    return PATH.sub("[path]", text)

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from report_study import Maker
+from scipy import stats
+
+from asepsis.metrics.intervals import Interval
+from asepsis.report.findings import Finding, Scenario, Verdict, scenarios
+from asepsis.report.sentences import caveats, headline, told
+from asepsis.report.wording import Scale, plus_minus, without_paths
+
+HALF = stats.t.ppf(0.975, 2) * 0.01 / math.sqrt(3)
+
+
+def at(scenario: Scenario, attack: str, defense: str) -> Finding:
+    found = scenario.at(attack, defense)
+    assert found is not None
+    return found
+
+
+def test_figures_are_those_one_gets_on_paper(study: Maker) -> None:
+    scenario = scenarios(study())[0]
+    finding = at(scenario, "badnets", "mean")
+    assert finding.asr.mean == pytest.approx(0.91)
+    assert finding.floor.mean == pytest.approx(0.1)
+    assert finding.excess.mean == pytest.approx((0.91 - 0.1) / 0.9)
+    assert finding.excess.high - finding.excess.low == pytest.approx(2 * HALF / 0.9)
+    flip = at(scenario, "label-flip", "mean")
+    assert flip.change.mean == pytest.approx(-0.3)
+    assert flip.change.low == pytest.approx(-0.3 - HALF)
+
+
+def test_the_worst_hospital_is_the_worst_estimable_one(study: Maker) -> None:
+    finding = at(scenarios(study())[0], "none", "mean")
+    assert finding.worst.mean == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize(
+    ("attack", "defense", "verdict"),
+    [
+        ("none", "mean", Verdict.TWIN),
+        ("label-flip", "mean", Verdict.FELL),
+        ("label-flip", "multi-krum", Verdict.HELD),
+        ("badnets", "mean", Verdict.PLANTED),
+        ("badnets", "multi-krum", Verdict.BLOCKED),
+    ],
+)
+def test_verdicts_follow_the_intervals(
+    study: Maker, attack: str, defense: str, verdict: Verdict
+) -> None:
+    assert at(scenarios(study())[0], attack, defense).verdict is verdict
+
+
+def test_a_small_fall_is_not_called_harm_and_a_wide_interval_decides_nothing(study: Maker) -> None:
+    small = at(scenarios(study(mean_drop=0.02))[0], "label-flip", "mean")
+    wide = at(scenarios(study(mean_drop=0.04))[0], "label-flip", "mean")
+    assert small.verdict is Verdict.HELD
+    assert wide.verdict is Verdict.UNCLEAR
+
+
+def test_one_seed_supports_no_claim(study: Maker) -> None:
+    scenario = scenarios(study(seeds=(0,)))[0]
+    verdicts = {f.verdict for f in scenario.findings if f.attacked}
+    assert verdicts == {Verdict.UNCLEAR}
+
+
+def test_a_model_that_learned_nothing_supports_no_claim(study: Maker) -> None:
+    results = study(classes=["a", "b"], low=True)
+    for run in results.runs:
+        run.lines[-1]["result"]["tail"]["balanced_accuracy"] = 0.51
+    scenario = scenarios(results)[0]
+    assert {f.verdict for f in scenario.findings} == {Verdict.UNTRAINED}
+    assert any("Undertrained" in note.text for note in caveats(results))
+
+
+def test_a_defense_that_changed_nothing_is_said_to_be_inactive(study: Maker) -> None:
+    idle = [note.text for note in caveats(study(active=False)) if "Inactive" in note.text]
+    assert idle == [
+        "Inactive in chest X-rays: multi-krum against label-flip and multi-krum against badnets "
+        "changed nothing."
+    ]
+    assert not any("Inactive" in note.text for note in caveats(study()))
+
+
+def test_sentences_name_harm_and_rescue(study: Maker) -> None:
+    results = study()
+    assert headline(results) == [
+        "chest X-rays: under the plain mean, label-flip and badnets did harm. Of 2 attacks, the "
+        "plain mean withstood 0 and multi-krum withstood 2."
+    ]
+    flip = next(line for line in told(scenarios(results)[0]) if "label-flip" in line)
+    assert "took balanced accuracy to 55.0%, a change of −30.0 points" in flip
+    assert "With multi-krum the model held (change 0.0 points" in flip
+
+
+def test_sentences_change_with_the_figures(study: Maker) -> None:
+    harmless = study(mean_drop=0.0)
+    assert "label-flip did harm" not in " ".join(headline(harmless))
+    flip = next(line for line in told(scenarios(harmless)[0]) if "label-flip" in line)
+    assert "no material harm" in flip
+
+
+def test_notes_say_synthetic_exploratory_and_failed(study: Maker) -> None:
+    texts = " ".join(note.text for note in caveats(study(broken="the file is corrupt")))
+    assert "Synthetic data: phantom" in texts
+    assert "Exploratory: 3 seeds" in texts
+    assert "3 runs of 18 ended without figures" in texts
+
+
+def test_five_seeds_are_not_exploratory(study: Maker) -> None:
+    assert not any("Exploratory" in note.text for note in caveats(study(seeds=(0, 1, 2, 3, 4))))
+
+
+def test_numbers_are_written_with_what_is_known() -> None:
+    nan = float("nan")
+    assert plus_minus(Scale("accuracy"), Interval(nan, nan, nan, 0)) == "n/a"
+    assert plus_minus(Scale("accuracy"), Interval(0.5, nan, nan, 1)) == "50.0 (n=1)"
+    assert plus_minus(Scale("psnr"), Interval(20.0, 19.0, 21.0, 3)) == "20.00 ±1.00"
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("/home/eva/x.npz: corrupt", "[path]: corrupt"),
+        (r"cannot read C:\Users\eva\x.csv", "cannot read [path]"),
+        ("accuracy 0.5/0.7 and/or more", "accuracy 0.5/0.7 and/or more"),
+    ],
+)
+def test_messages_lose_places_on_the_machine(text: str, kept: str) -> None:
+    assert without_paths(text) == kept
