@@ -10,7 +10,7 @@ import numpy as np
 from asepsis.core.errors import ConfigError
 from asepsis.core.rng import Draw, Streams
 from asepsis.core.samples import Hospital, Samples
-from asepsis.data.dataset import TRAIN, Dataset
+from asepsis.data.dataset import SPLITS, TRAIN, Dataset
 from asepsis.data.partition import Partition
 from asepsis.data.units import Index, Units, parts_by_patient
 from asepsis.data.unusual import Unusual, specialize
@@ -79,11 +79,11 @@ def _check(
             fix="use fewer hospitals or a smaller min_samples",
         )
     patients = len(np.unique(units.of[index]))
-    if dataset.split is None and patients < 3:
+    if dataset.split is None and patients < len(SPLITS):
         raise ConfigError(
-            f"{name} has {patients} patients: too few to split into train, validation and test",
+            f"{name} has {patients} of the 3 patients that training, validation and test need",
             place="partition",
-            fix="use iid or dirichlet, which deal whole patients, or a larger unit than a patient",
+            fix="use iid or dirichlet, fewer hospitals, or the data set's option 'unit'",
         )
     if not (parts == TRAIN).any():
         raise ConfigError(

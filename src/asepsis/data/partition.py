@@ -11,7 +11,7 @@ from pydantic import Field
 
 from asepsis.core.errors import ConfigError
 from asepsis.core.registry import register
-from asepsis.data.dataset import TRAIN, Dataset
+from asepsis.data.dataset import SPLITS, TRAIN, Dataset
 from asepsis.data.units import Index, Units, deal, majority
 from asepsis.data.unusual import Assignment, Unusual
 
@@ -22,14 +22,17 @@ DRAWS = 100
 
 
 class Partition(Protocol):
-    """Assigns a data set's patients to hospitals.
+    """Assigns a data set's patients to hospitals."""
 
-    ``min_samples`` is the fewest samples a hospital may hold; ``unusual`` says which hospitals
-    are unusual on purpose.
-    """
+    @property
+    def min_samples(self) -> int:
+        """The fewest samples a hospital may hold."""
+        ...
 
-    min_samples: int
-    unusual: tuple[Unusual, ...]
+    @property
+    def unusual(self) -> tuple[Unusual, ...]:
+        """The hospitals that are unusual on purpose."""
+        ...
 
     def assign(
         self, dataset: Dataset, hospitals: int | None, rng: np.random.Generator
@@ -245,17 +248,20 @@ def _dealt(
         raise ConfigError("say how many hospitals", place="federation.hospitals", fix="10, say")
     units = Units.of_dataset(dataset)
     labels = int(units.label.max()) + 1
+    fewest = 1 if dataset.split is not None else len(SPLITS)
     for _ in range(DRAWS):
         owner = deal(units, shares(labels, hospitals), rng)
         size = np.bincount(owner, weights=units.size, minlength=hospitals)
         training = np.bincount(owner[units.split == TRAIN], minlength=hospitals)
-        short = np.flatnonzero((size < least) | (training < 1))
+        patients = np.bincount(owner, minlength=hospitals)
+        short = np.flatnonzero((size < least) | (training < 1) | (patients < fewest))
         if not len(short):
             return [(f"hospital-{k}", units.samples(owner == k)) for k in range(hospitals)]
     worst = int(short[0])
     raise ConfigError(
-        f"hospital-{worst} would hold {int(size[worst])} samples of at least {least}, "
-        f"after {DRAWS} draws",
+        f"hospital-{worst} would hold {int(size[worst])} samples of {int(patients[worst])} "
+        f"patients, {int(training[worst])} to train on, after {DRAWS} draws; {least} samples of "
+        f"{fewest} patients are needed",
         place="partition",
         fix=fix,
     )
