@@ -29,7 +29,9 @@ MOST_PIXELS = 100_000_000
 
 @register("dataset", "image-folder")
 class ImageFolder:
-    """Your own images: ``root/class/*.png``, or ``root/site/class/*.png``.
+    """Your own folder of images, one folder a class, with hospitals outermost if you like.
+
+    ``root/class/*.png``, or ``root/site/class/*.png``.
 
     PNG, JPEG, BMP or TIFF, made gray (or RGB with ``color``) and resized to ``size`` × ``size``.
     ``layout = "site/class"`` reads the outer folders as hospitals. With ``patient_until = "_"``

@@ -22,7 +22,7 @@ MOST_CLASSES = 10_000
 
 @register("dataset", "npz")
 class Npz:
-    """Your own ``.npz`` file: arrays of inputs and targets, with sites and patients if known.
+    """Your own NumPy .npz file: arrays of inputs and targets, with sites and patients if known.
 
     ``inputs``, ``targets``, ``sites``, ``groups``, ``split`` and ``classes`` name arrays; the last
     four may be left out. With the names unchanged, ``train_images``, ``train_labels`` and so on
