@@ -18,7 +18,7 @@ from asepsis.experiments.spec import Experiment
 from asepsis.metrics.backdoor import excess_success
 from asepsis.metrics.hospitals import worst_hospital
 from asepsis.metrics.intervals import Interval, holm, paired_difference, t_interval
-from asepsis.report.wording import Scale
+from asepsis.report.wording import Scale, number
 
 MATERIAL = 0.05
 """A loss of 5 points of the primary metric is material."""
@@ -74,11 +74,9 @@ class Finding:
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict that matters most: harm shown, else the backdoor's, else the utility's."""
+        """The verdict on the attack's own goal, unless only the utility was shown to fall."""
         if self.trigger is None or (self.harm is Verdict.FELL and not self.trigger.bad):
             return self.harm
-        if self.trigger is Verdict.BLOCKED and self.harm is Verdict.UNCLEAR:
-            return Verdict.UNCLEAR
         return self.trigger
 
     @property
@@ -240,11 +238,11 @@ def _settle(finding: Finding, p_change: float, p_excess: float) -> Finding:
 def _plain_verdict(finding: Finding) -> Verdict | None:
     if not finding.group.good:
         return Verdict.FAILED
+    if finding.passive:
+        return Verdict.WATCHED
     if finding.group.undertrained:
         return Verdict.UNTRAINED
-    if not finding.attacked:
-        return Verdict.TWIN
-    return Verdict.WATCHED if finding.passive else None
+    return None if finding.attacked else Verdict.TWIN
 
 
 def _harm(finding: Finding, p: float) -> Verdict:
@@ -266,6 +264,15 @@ def leaks(finding: Finding) -> dict[str, Interval]:
     per_run = [_mean_scores(run) for run, _ in finding.group.good]
     names = dict.fromkeys(name for scores in per_run for name in scores)
     return {name: t_interval([scores.get(name, math.nan) for scores in per_run]) for name in names}
+
+
+def leak_text(name: str, score: Interval) -> str:
+    """Write how close reconstructions came, as in ``PSNR 21.3 dB``."""
+    return (
+        f"PSNR {number(score.mean, 1)} dB"
+        if name == "psnr"
+        else (f"{Scale(name).label} {number(score.mean, 2)}")
+    )
 
 
 def _mean_scores(run: Run) -> dict[str, float]:

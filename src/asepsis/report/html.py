@@ -171,11 +171,12 @@ def _add_plots(block: Block) -> None:
 def _plots(block: Block, attack: str) -> list[Plot]:
     scale = block.scenario.scale
     found = [f for f in block.scenario.findings if f.attack == attack and f.group.good]
-    if not found:
+    everything = [_curve(f, scale.name) for f in block.scenario.findings]
+    last = plots.last_round(everything)
+    if not found or found[0].passive or last == 1:
         return []
     number = f"{block.name}-{block.scenario.attacks.index(attack)}"
     title = f"{scale.label}, {attack if found[0].attacked else 'no attack'}"
-    everything = [_curve(f, scale.name) for f in block.scenario.findings]
     lowest = plots.lowest_share(everything) if scale.share else 0.0
     utility = plots.draw(
         _curves(found, scale.name),
@@ -183,6 +184,7 @@ def _plots(block: Block, attack: str) -> list[Plot]:
         starts_at=_starts_at(found[0]),
         share=scale.share,
         lowest=lowest,
+        rounds=last,
     )
     made = [_plot(utility, f"{number}-u", title)]
     if any(f.group.backdoor for f in found):
@@ -190,6 +192,7 @@ def _plots(block: Block, attack: str) -> list[Plot]:
             _curves(found, "asr"),
             ylabel="attack success (%)",
             starts_at=_starts_at(found[0]),
+            rounds=last,
             reference=_floor_curve(found),
         )
         made.append(_plot(success, f"{number}-b", f"attack success rate, {attack}"))

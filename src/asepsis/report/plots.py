@@ -64,6 +64,7 @@ def draw(
     starts_at: int | None = None,
     share: bool = True,
     lowest: float = 0.0,
+    rounds: float = math.nan,
     reference: Curve | None = None,
 ) -> Figure:
     """Draw curves by round into one panel.
@@ -74,6 +75,7 @@ def draw(
         starts_at: first attacked round (0-based); a vertical line stands before it.
         share: the values lie in [0, 1] and are shown in percent.
         lowest: where the vertical axis of a share begins.
+        rounds: where the horizontal axis ends, when panels share it.
         reference: a floor or chance level, drawn thin.
 
     Raises:
@@ -100,6 +102,8 @@ def draw(
     if starts_at is not None:
         axes.axvline(starts_at + 0.5, color=INK, lw=1, ls=(0, (2, 2)))
     _dress(axes, ylabel)
+    if math.isfinite(rounds):
+        axes.set_xlim(0, rounds + 1)
     if share:
         axes.set_ylim(factor * lowest - 2, 102)
     if curves:
@@ -186,3 +190,8 @@ def lowest_share(curves: Sequence[Curve]) -> float:
     values = np.concatenate(shown) if shown else np.empty(0)
     known = values[np.isfinite(values)]
     return max(0.0, math.floor(10 * float(known.min())) / 10) if known.size else 0.0
+
+
+def last_round(curves: Sequence[Curve]) -> float:
+    """Return the last round of some curves, NaN when there is none."""
+    return max((float(item.rounds[-1]) for item in curves if len(item.rounds)), default=math.nan)

@@ -10,7 +10,7 @@ from typing import Any
 
 from asepsis.experiments.results import Results, Run
 from asepsis.experiments.store import footer_of
-from asepsis.report.findings import Finding, Scenario, Verdict, leaks, mean, proofs
+from asepsis.report.findings import Finding, Scenario, Verdict, leak_text, leaks, mean, proofs
 from asepsis.report.provenance import provenance, without_files
 from asepsis.report.sentences import SHARE
 from asepsis.report.wording import NONE, Scale, bounds, number, plus_minus, without_paths
@@ -80,7 +80,7 @@ def tile(finding: Finding | None) -> Tile:
     lines = [f"{plus_minus(scale, finding.utility)}{_unit(scale)}"]
     if finding.passive:
         found = leaks(finding)
-        lines += [f"{Scale(n).label} {number(found[n].mean, 2)}" for n in found if n != "mse"]
+        lines += [leak_text(name, found[name]) for name in found if name != "mse"]
     elif finding.attacked:
         lines.append(f"Δ {plus_minus(scale, finding.change, change=True)}")
     if finding.trigger is not None:
@@ -98,7 +98,7 @@ def findings_grid(scenario: Scenario) -> Grid:
     scale = scenario.scale
     unit = f" ({scale.unit})" if scale.unit else ""
     heads = ["attack", "defense", f"{scale.label}{unit}", "change to twin", "ASR (%)", "floor (%)"]
-    heads += ["excess ASR (%)", "worst hospital", "defense active", "s per round", "verdict"]
+    heads += ["excess ASR (%)", "worst hospital", "defense active", "seconds a round", "verdict"]
     return Grid(heads, [_finding_row(finding) for finding in scenario.findings])
 
 
@@ -132,7 +132,7 @@ def _active(finding: Finding) -> Cell:
     shown = proofs(finding.group) if finding.group.good else []
     if not shown:
         return Cell("–", "")
-    said = [f"{s['stage']}: {'yes' if s['active'] else 'NO'}" for s in shown]
+    said = [f"{'yes' if s['active'] else 'NO'}: {s['stage']}" for s in shown]
     return Cell("; ".join(said), said[0], tone="bad" if finding.idle else "")
 
 

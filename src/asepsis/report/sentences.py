@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from asepsis.experiments.results import Results
-from asepsis.report.findings import Finding, Scenario, Verdict, leaks, scenarios
+from asepsis.report.findings import Finding, Scenario, Verdict, leak_text, leaks, scenarios
 from asepsis.report.provenance import provenance
-from asepsis.report.wording import Scale, bounds, counted, listed, number
+from asepsis.report.wording import Scale, bounds, counted, listed
 
 ENOUGH_SEEDS = 5
 SHARE = Scale("asr")
@@ -52,11 +52,11 @@ def _outcome(scenario: Scenario, active: list[Finding]) -> str:
     said += f", and {listed(open_)} stayed undecided" if open_ else ""
     total = len(_names(active))
     counts = [
-        f"{_rule(defense)} withstood "
-        f"{sum(f.verdict in SAFE for f in active if f.defense == defense)}"
+        f"{_rule(defense)} {sum(f.verdict in SAFE for f in active if f.defense == defense)}"
+        f" of {total}"
         for defense in scenario.defenses
     ]
-    return f"{said}. Of {counted(total, 'attack')}, {listed(counts)}."
+    return f"{said}. Shown to withstand them: {listed(counts)}."
 
 
 def told(scenario: Scenario) -> list[str]:
@@ -166,13 +166,13 @@ def _observed(own: list[Finding], attack: str) -> str:
     for finding in own:
         scores = leaks(finding)
         said = [
-            f"{Scale(name).label} {number(scores[name].mean, 2)}{' dB' if name == 'psnr' else ''}"
+            leak_text(name, scores[name])
             for name in ("psnr", "ssim")
             if name in scores and scores[name].n
         ]
         parts.append(f"{listed(said) if said else 'nothing'} through {finding.defense}")
     return (
-        f"{attack} looked at what the server receives and reconstructed training inputs with "
+        f"the server ({attack}) reconstructed training inputs from what it receives with "
         f"{'; '.join(parts)} (a higher figure is a closer copy)."
     )
 
@@ -224,7 +224,10 @@ def _about_learning(told_of: list[Scenario]) -> list[Note]:
         poor = [
             f"{f.attack} / {f.defense}" for f in scenario.findings if f.harm is Verdict.UNTRAINED
         ]
-        if poor:
+        if poor and all(f.passive for f in scenario.findings if f.attacked):
+            text = f"In {scenario.title}, the model had not learned yet when it was looked at."
+            found.append(Note(text, loud=False))
+        elif poor:
             text = f"Undertrained in {scenario.title}: {_some(poor)}. No claim rests on these."
             found.append(Note(text))
     return found

@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from asepsis.experiments.results import Results
-from asepsis.report.findings import Finding, Scenario, Verdict, leaks, scenarios
+from asepsis.report.findings import Finding, Scenario, Verdict, leak_text, leaks, scenarios
 from asepsis.report.sentences import SHARE, Note, caveats, headline
-from asepsis.report.wording import Scale, number, plus_minus
+from asepsis.report.wording import plus_minus
 
 __all__ = ["headline", "print_results"]
 
@@ -134,9 +134,8 @@ def cell_text(finding: Finding) -> Text:
 
 def _leak_lines(finding: Finding) -> list[Text]:
     scores = leaks(finding)
-    shown = [("psnr", " dB"), ("ssim", "")]
     return [
-        Text(f"{Scale(name).label} {number(scores[name].mean, 2)}{unit}")
-        for name, unit in shown
+        Text(leak_text(name, scores[name]))
+        for name in ("psnr", "ssim")
         if name in scores and scores[name].n
     ] or [Text("nothing seen")]

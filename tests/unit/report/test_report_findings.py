@@ -87,8 +87,8 @@ def test_a_defense_that_changed_nothing_is_said_to_be_inactive(study: Maker) -> 
 def test_sentences_name_harm_and_rescue(study: Maker) -> None:
     results = study()
     assert headline(results) == [
-        "chest X-rays: under the plain mean, label-flip and badnets did harm. Of 2 attacks, the "
-        "plain mean withstood 0 and multi-krum withstood 2."
+        "chest X-rays: under the plain mean, label-flip and badnets did harm. Shown to "
+        "withstand them: the plain mean 0 of 2 and multi-krum 2 of 2."
     ]
     flip = next(line for line in told(scenarios(results)[0]) if "label-flip" in line)
     assert "took balanced accuracy to 55.0%, a change of −30.0 points" in flip

@@ -72,6 +72,6 @@ def test_notes_are_printed(study: Maker) -> None:
 
 def test_a_passive_attack_shows_what_was_seen(curious: Results) -> None:
     text = printed(curious)
-    assert "PSNR 24.00 dB" in text
-    assert "PSNR 8.00 dB" in text
+    assert "PSNR 24.0 dB" in text
+    assert "PSNR 8.0 dB" in text
     assert "observed" in text
