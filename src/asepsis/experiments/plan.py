@@ -13,13 +13,14 @@ from typing import Any
 
 from asepsis.core.errors import AsepsisError, ConfigError, DataError, did_you_mean
 from asepsis.core.registry import build, find, lookup
+from asepsis.data.download import fetch_limit
 from asepsis.experiments.spec import Component, Experiment, Scenario, Study, assign, parse
 
 EXPERIMENT = tuple(Experiment.model_fields)
 LARGEST_FILE = 1 << 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cell:
     """One run of a study, and the labels it has in tables."""
 
@@ -152,7 +153,8 @@ def _with_data(scenario: Scenario) -> tuple[Scenario, list[str]]:
         return scenario, []
     asked = scenario.experiment.dataset
     try:
-        build("dataset", asked, "dataset").load()
+        with fetch_limit(scenario.fetch_seconds):
+            build("dataset", asked, "dataset").load()
     except DataError as error:
         fallback = scenario.fallback
         note = (

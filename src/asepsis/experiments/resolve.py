@@ -50,7 +50,9 @@ def _hospitals(
 def hospitals_of(spec: Experiment) -> tuple[DataFacts, tuple[Hospital, ...], str]:
     """Load the data and split it; the hash names data and splits."""
     seed = spec.seed if spec.partition_seed is None else spec.partition_seed
-    return _hospitals(_Key(spec.dataset), _Key(spec.partition), spec.federation.hospitals, seed)
+    wanted = spec.federation.hospitals
+    count = None if wanted == "all" else wanted
+    return _hospitals(_Key(spec.dataset), _Key(spec.partition), count, seed)
 
 
 def resolve(spec: Experiment) -> tuple[Parts, dict[str, Any]]:

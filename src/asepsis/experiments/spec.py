@@ -31,7 +31,7 @@ def component(value: object) -> object:
 class FederationSpec(Strict):
     """The protocol of the federation."""
 
-    hospitals: Count | None = 10
+    hospitals: Count | Literal["all"] = 10
     rounds: Count = 25
     participation: Annotated[float, Field(gt=0, le=1)] = 1.0
     dropout: Chance = 0.0
@@ -119,6 +119,7 @@ class Scenario(Strict):
     experiment: Experiment
     over: dict[str, list[Any]] = {}
     fallback: Component | None = None
+    fetch_seconds: Annotated[float, Field(gt=0)] | None = None
     seeds: tuple[Annotated[int, Field(ge=0)], ...] | None = None
 
     _fallback = field_validator("fallback", mode="before")(

@@ -44,8 +44,12 @@ def summarize(lines: list[Line], tail: int) -> dict[str, Any]:
     scored = [item["metrics"] for item in rounds if item["metrics"]]
     last = scored[-1] if scored else {}
     ending = scored[-tail:]
-    mean = {name: _mean([item[name] for item in ending if name in item]) for name in last}
-    bad = any(item["void"] == "overflow" for item in rounds)
+    mean = {
+        name: _mean([item[name] for item in ending if name in item])
+        for name in last
+        if name != "unanswered"
+    }
+    bad = "unanswered" in last or any(_blown_up(item) for item in rounds)
     return {
         "status": "diverged" if bad else "success",
         "rounds": len(rounds),
@@ -56,6 +60,11 @@ def summarize(lines: list[Line], tail: int) -> dict[str, Any]:
         "detection": detection(rounds),
         "evidence": [item["evidence"] for item in rounds if "evidence" in item],
     }
+
+
+def _blown_up(item: dict[str, Any]) -> bool:
+    """Whether a round overflowed, or honest hospitals sent what is no number."""
+    return item["void"] == "overflow" or not set(item["dropped"]) <= set(item["hostile"])
 
 
 def activation(rounds: list[dict[str, Any]]) -> list[dict[str, Any]]:

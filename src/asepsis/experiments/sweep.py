@@ -96,21 +96,29 @@ def _fail(cell: Cell, store: Store, engine: str, message: str) -> None:
     Record(store.record(name), [header, footer])
 
 
-_queue: Any = None
+_messages: Any = None
 _stop: Event | None = None
 
 
-def _begin(queue: Any, stop: Event) -> None:
-    global _queue, _stop
-    _queue, _stop = queue, stop
+def _begin(messages: Any, stop: Event) -> None:
+    global _messages, _stop
+    _messages, _stop = messages, stop
+    # Progress is only shown: a worker must be able to end with messages nobody read.
+    messages.cancel_join_thread()
     torch.set_num_threads(1)
 
 
-def _work(cells: list[Cell], root: str, settings: dict[str, Any]) -> None:
+def _work(numbered: list[tuple[int, Cell]], root: str, settings: dict[str, Any]) -> None:
     assert _stop is not None
+    numbers = {cell: number for number, cell in numbered}
+
+    def tell(progress: Progress) -> None:
+        number = numbers[progress.cell]
+        _messages.put((progress.kind, number, progress.round, progress.message))
+
     options = RunOptions(**settings, stop=_stop.is_set)
     try:
-        run_group(cells, Store(Path(root)), options, _queue.put)
+        run_group([cell for _, cell in numbered], Store(Path(root)), options, tell)
     except (Cancelled, KeyboardInterrupt):
         return
 
@@ -119,29 +127,37 @@ def _in_processes(
     groups: list[list[Cell]], store: Store, jobs: int, options: RunOptions, listener: Listener
 ) -> None:
     context = multiprocessing.get_context("spawn")
-    queue, stop = context.Queue(), context.Event()
+    messages, stop = context.Queue(), context.Event()
     inner = "serial" if options.engine in ("threads", "pool") else options.engine
     settings = {"engine": inner, "device": options.device, "jobs": 1, "resume": options.resume}
+    cells = [cell for group in groups for cell in group]
+    numbers = {id(cell): number for number, cell in enumerate(cells)}
     with ProcessPoolExecutor(
-        jobs, mp_context=context, initializer=_begin, initargs=(queue, stop)
+        jobs, mp_context=context, initializer=_begin, initargs=(messages, stop)
     ) as executor:
-        root = str(store.root)
-        futures = [executor.submit(_work, group, root, settings) for group in groups]
+        futures = [
+            executor.submit(
+                _work, [(numbers[id(cell)], cell) for cell in group], str(store.root), settings
+            )
+            for group in groups
+        ]
         try:
             while not all(future.done() for future in futures):
-                _drain(queue, listener, wait=0.2)
-        except KeyboardInterrupt:
+                _drain(messages, cells, listener, wait=0.2)
+        except BaseException:
+            # Whatever went wrong here, the workers must hear of it before they are waited for.
             stop.set()
             executor.shutdown(wait=True, cancel_futures=True)
             raise
-        _drain(queue, listener, wait=0.0)
+        _drain(messages, cells, listener, wait=0.05)
         for future in futures:
             future.result()
 
 
-def _drain(queue: Any, listener: Listener, wait: float) -> None:
+def _drain(messages: Any, cells: list[Cell], listener: Listener, wait: float) -> None:
     try:
         while True:
-            listener(queue.get(timeout=wait) if wait else queue.get_nowait())
+            kind, number, round_, message = messages.get(timeout=wait)
+            listener(Progress(kind, cells[number], round_, message))
     except Empty:
         return

@@ -18,6 +18,7 @@ from asepsis.federation.federation import Federation
 from asepsis.metrics.backdoor import attack_success
 from asepsis.metrics.hospitals import per_hospital, worst_hospital
 from asepsis.metrics.leakage import match, reconstruction_metrics
+from asepsis.metrics.utility import predicted
 from asepsis.training.batches import batches
 
 BATCH = 1024
@@ -69,17 +70,20 @@ class Oracle:
         the same with and without attack, down to the record.
         """
         self._federation.plan.layout.load(self._module, row)
-        scores = self._task.metrics(self.predict(self._test.inputs), self._targets)
+        answers, unanswered = answered(self.predict(self._test.inputs))
+        scores = self._task.metrics(answers, self._targets)
+        if unanswered:
+            scores["unanswered"] = unanswered
         if round_ >= self._federation.threat.starts_at:
             for name, (inputs, target) in self._stamped.items():
-                predicted = self.predict(inputs).argmax(axis=1)
-                scores[name] = attack_success(predicted, self._targets, target)
+                guesses = predicted(self.predict(inputs))
+                scores[name] = attack_success(guesses, self._targets, target)
         return scores
 
     def hospitals(self, row: Tensor) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
         """Return the task's metrics for every hospital by name, and the worst estimable ones."""
         self._federation.plan.layout.load(self._module, row)
-        probabilities = self.predict(self._test.inputs)
+        probabilities, _ = answered(self.predict(self._test.inputs))
         mine = [self._owner == hospital.id for hospital in self._federation.hospitals]
         figures = per_hospital(
             [probabilities[where] for where in mine],
@@ -124,6 +128,19 @@ def _triggers(
     if isinstance(federation.attack, BackdoorAttack):
         named["asr"] = federation.attack
     return named
+
+
+def answered(probabilities: Array) -> tuple[Array, float]:
+    """Replace answers that are no numbers by the uninformative one, ``1 / k`` for every class.
+
+    A model that an attack has blown up knows no more than chance. Returns the share of such
+    answers too.
+    """
+    finite: Array = np.asarray(np.isfinite(probabilities).all(axis=1))
+    if finite.all():
+        return probabilities, 0.0
+    uniform = np.full_like(probabilities, 1 / probabilities.shape[1])
+    return np.where(finite[:, None], probabilities, uniform), float(1 - finite.mean())
 
 
 def joined(parts: list[Samples]) -> Samples:

@@ -1,0 +1,70 @@
+"""``asepsis``: run, sweep, report, list, show, data, doctor."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from asepsis.cli import data, doctor, results, shelf
+from asepsis.core.errors import AsepsisError
+
+app = typer.Typer(
+    name="asepsis",
+    help="A security test bench for federated learning in healthcare.\n\n"
+    "Attacks a federation of hospitals in simulation, on data that you hold, defends it, and "
+    "measures both.",
+    epilog="Start with: asepsis run quickstart",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(data.app, name="data")
+app.command("run", epilog="Example: asepsis run quickstart --seeds 5 --out results/mine")(
+    results.run
+)
+app.command(
+    "sweep",
+    epilog="Example: asepsis sweep mine.toml --over attack=none,ipm --over partition.alpha=0.1,1",
+)(results.sweep)
+app.command("report", epilog="Example: asepsis report results/quickstart/20260101-120000")(
+    results.report
+)
+app.command("list", epilog="Example: asepsis list attacks --json")(shelf.list_)
+app.command("show", epilog="Example: asepsis show attack alie")(shelf.show)
+app.command("doctor", epilog="Example: asepsis doctor --json")(doctor.doctor)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"asepsis {version('asepsis')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; an error the user can mend is one message and exit code 2."""
+    try:
+        app()
+    except AsepsisError as error:
+        sys.stderr.write(f"asepsis: {error}\n")
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""``asepsis run``, ``sweep`` and ``report``."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from asepsis.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from asepsis.experiments.results import Results
+
+Name = Annotated[str, typer.Argument(help="A study (see: asepsis list studies) or a .toml file.")]
+Seeds = Annotated[int | None, typer.Option(min=1, help="Number of seeds, 0 to N-1.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Worker processes; all cores by default.")]
+Device = Annotated[str, typer.Option(help="Where training runs: cpu, cuda, ...")]
+Engine = Annotated[str, typer.Option(help="serial, threads, pool or batched.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="key=value, e.g. federation.rounds=50.")
+]
+Out = Annotated[Path | None, typer.Option(help="Results folder; results/NAME/TIME by default.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where a stopped run was.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a run, no tables.")]
+
+
+def run(
+    name: Name,
+    seeds: Seeds = None,
+    jobs: Jobs = None,
+    device: Device = "cpu",
+    engine: Engine = "threads",
+    settings: Settings = None,
+    out: Out = None,
+    resume: Resume = False,
+    json_: Json = False,
+) -> None:
+    """Run a study or an experiment: attack, defend, measure, report."""
+    _perform(name, _assignments(settings), seeds, jobs, device, engine, out, resume, json_)
+
+
+def sweep(
+    name: Name,
+    over: Annotated[
+        list[str] | None, typer.Option(help="key=value,value,...: an axis; may be repeated.")
+    ] = None,
+    seeds: Seeds = None,
+    jobs: Jobs = None,
+    device: Device = "cpu",
+    engine: Engine = "threads",
+    settings: Settings = None,
+    out: Out = None,
+    resume: Resume = False,
+    json_: Json = False,
+) -> None:
+    """Run an experiment for every combination of settings."""
+    chosen = _assignments(settings)
+    chosen["over"] = dict(_axis(item) for item in over or [])
+    if not chosen["over"]:
+        raise ConfigError("no axis to sweep", place="--over", fix="e.g. --over attack=none,ipm")
+    _perform(name, chosen, seeds, jobs, device, engine, out, resume, json_)
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="A results folder that a run wrote.")],
+    json_: Json = False,
+    include_patient_data: Annotated[
+        bool, typer.Option(help="Show pictures of data that is not public.")
+    ] = False,
+) -> None:
+    """Print the tables of a results folder and write its HTML report again."""
+    from asepsis.experiments.results import load_results
+
+    _tell(load_results(folder), folder, json_, include_patient_data)
+
+
+def _perform(
+    name: str,
+    settings: dict[str, Any],
+    seeds: int | None,
+    jobs: int | None,
+    device: str,
+    engine: str,
+    out: Path | None,
+    resume: bool,
+    json_: bool,
+) -> None:
+    from asepsis.api import execute
+    from asepsis.cli.progress import Bars
+    from asepsis.experiments.plan import load_study, plan_study
+
+    if seeds is not None:
+        settings["seeds"] = list(range(seeds))
+    study = load_study(name, settings)
+    folder = out or _folder(study.name, resume)
+    plan = plan_study(study)
+    with Bars(plan, quiet=json_) as bars:
+        try:
+            results = execute(plan, folder, jobs, engine, device, resume, bars.listen)
+        except KeyboardInterrupt:
+            bars.stop()
+            typer.echo(f"stopped; go on with: asepsis run {name} --out {folder} --resume", err=True)
+            raise typer.Exit(130) from None
+    _tell(results, folder, json_)
+    if all(run.footer["status"] in ("error", "missing") for run in results.runs):
+        raise ConfigError("no run ended with figures", place=str(folder))
+
+
+def _tell(results: Results, folder: Path, json_: bool, include_patient_data: bool = False) -> None:
+    from rich.console import Console
+
+    from asepsis.report.html import write_report
+    from asepsis.report.terminal import print_results
+
+    path = write_report(results, folder / "report.html", include_patient_data=include_patient_data)
+    if json_:
+        rows = results.frame().to_dict(orient="records")
+        typer.echo(json.dumps({"report": str(path), "runs": [_plain(row) for row in rows]}))
+        return
+    print_results(results, Console())
+    typer.echo("")
+    typer.echo(str(path))
+
+
+def _plain(row: dict[Any, Any]) -> dict[str, Any]:
+    return {
+        str(key): None if isinstance(value, float) and math.isnan(value) else value
+        for key, value in row.items()
+    }
+
+
+def _folder(study: str, resume: bool) -> Path:
+    base = Path("results") / study
+    if resume:
+        earlier = sorted(path.parent for path in base.glob("*/study.json"))
+        if earlier:
+            return earlier[-1]
+    return base / time.strftime("%Y%m%d-%H%M%S")
+
+
+def _assignments(items: list[str] | None) -> dict[str, Any]:
+    return dict(_assignment(item, "--set") for item in items or [])
+
+
+def _assignment(item: str, option: str) -> tuple[str, Any]:
+    key, equals, text = item.partition("=")
+    if not equals or not key:
+        raise ConfigError("not of the form key=value", place=option, got=item)
+    return key, _value(text)
+
+
+def _axis(item: str) -> tuple[str, list[Any]]:
+    key, equals, text = item.partition("=")
+    if not equals or not key:
+        raise ConfigError("not of the form key=value,value", place="--over", got=item)
+    listed = _value(f"[{text}]")
+    values = listed if isinstance(listed, list) else [_value(part) for part in text.split(",")]
+    return key, [[value] for value in values] if key == "defenses" else values
+
+
+def _value(text: str) -> Any:
+    """Read a TOML value; anything else is text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
