@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import rich.progress  # noqa: F401 (its first import draws from a global generator)
+import sklearn.datasets  # noqa: F401 (likewise)
 import torch
 
 

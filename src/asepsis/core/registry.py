@@ -9,6 +9,7 @@ point group ``asepsis.components``, with entries named ``kind.name``.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import importlib
 import json
 from collections.abc import Callable, Mapping
@@ -200,20 +201,40 @@ def validated(cls: type[T], options: Mapping[str, Any], place: str) -> T:
         return TypeAdapter(cls).validate_json(text, strict=True)
     except ValidationError as error:
         names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
-        raise ConfigError("\n".join(problems(error, place, names))) from None
+        raise ConfigError("\n".join(problems(error, place, {"": names}))) from None
 
 
-def problems(error: ValidationError, place: str, names: list[str]) -> list[str]:
-    """Turn a pydantic error into one line a problem: place, what is wrong, what would do."""
+def problems(error: ValidationError, place: str, names: Mapping[str, list[str]]) -> list[str]:
+    """Turn a pydantic error into one line a problem: place, what is wrong, what would do.
+
+    ``names`` holds the options that exist, by the table they belong to (``""`` is the top).
+    """
     lines = []
     for item in error.errors(include_url=False):
         where = ".".join([part for part in (place, *map(str, item["loc"])) if part])
         if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            lines.append(f"{where}: unknown option; {did_you_mean(str(item['loc'][-1]), names)}")
+            tables = [str(part) for part in item["loc"][:-1] if str(part) in names]
+            table = tables[-1] if tables else ""
+            lines.append(f"{where}: unknown option; {_meant(str(item['loc'][-1]), table, names)}")
         else:
             got = "" if item["type"] == "missing" else f"; got {item['input']!r}"[:120]
             lines.append(f"{where}: {item['msg'][0].lower()}{item['msg'][1:]}{got}")
     return lines
+
+
+def _meant(name: str, table: str, names: Mapping[str, list[str]]) -> str:
+    """Suggest an option of this table, or else the table where the option belongs."""
+    known = names[table]
+    elsewhere: dict[str, str] = {}
+    for key, options in names.items():
+        for option in options if key else []:
+            elsewhere.setdefault(option, key)
+    close = difflib.get_close_matches(name, [*known, *elsewhere], n=1)
+    if close and close[0] not in known:
+        return (
+            f"did you mean '{elsewhere[close[0]]}.{close[0]}'? One of: {', '.join(sorted(known))}"
+        )
+    return did_you_mean(name, known)
 
 
 def options_of(component: object) -> dict[str, Any]:

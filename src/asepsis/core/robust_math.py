@@ -110,7 +110,7 @@ def squared_distances(rows: Rows) -> Tensor:
     terms = gram.diagonal()[:, None] + gram.diagonal()[None, :]
     squared = (terms - (gram + gram.T)).clamp_(min=0.0).fill_diagonal_(0.0)
     close = torch.triu(squared < _CANCELLATION * terms, diagonal=1).nonzero()
-    for first, second in (pairs.unbind(dim=1) for pairs in close.split(_PAIRS)):
+    for first, second in (pairs.unbind(dim=1) for pairs in torch.split(close, _PAIRS)):
         again = _pair_distances(rows, first, second)
         squared[first, second] = squared[second, first] = again
     return squared
@@ -207,7 +207,8 @@ def _triangle(block: Tensor) -> Tensor:
     if block.device.type == "cpu":
         with one_blas_thread():
             return torch.from_numpy(np.linalg.qr(block.numpy(), mode="r"))
-    return torch.linalg.qr(block, mode="r").R
+    triangle: Tensor = torch.linalg.qr(block, mode="r").R
+    return triangle
 
 
 def _pair_distances(rows: Rows, first: Tensor, second: Tensor) -> Tensor:

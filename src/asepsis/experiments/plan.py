@@ -57,13 +57,30 @@ def study_from(
     data: dict[str, Any], label: str, overrides: Mapping[str, Any] | None = None
 ) -> Study:
     """Validate a study, or a single experiment, given as a table."""
-    if "scenarios" not in data:
+    wrapped = "scenarios" not in data
+    if wrapped:
         data = _one_scenario(data, label)
     for key, value in (overrides or {}).items():
         _override(data, key, value)
     data.setdefault("name", label)
+    single = len(data["scenarios"]) == 1 and wrapped
+    _check_experiments(data["scenarios"], single)
     study: Study = parse(Study, data, "")
     return study
+
+
+def _check_experiments(scenarios: list[Any], single: bool) -> None:
+    """Check each experiment by itself, so that places read as in the user's file."""
+    found = []
+    for number, scenario in enumerate(scenarios):
+        if not isinstance(scenario, dict) or not isinstance(scenario.get("experiment"), dict):
+            continue  # the study's own validation says so
+        try:
+            parse(Experiment, scenario["experiment"], "" if single else f"scenarios[{number}]")
+        except ConfigError as error:
+            found.append(str(error))
+    if found:
+        raise ConfigError("\n".join(found))
 
 
 def _override(data: dict[str, Any], key: str, value: Any) -> None:

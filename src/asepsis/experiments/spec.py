@@ -163,9 +163,15 @@ def parse(model: type[Strict], data: Mapping[str, Any], place: str = "") -> Any:
         raise ConfigError("\n".join(problems(error, place, _fields(model)))) from None
 
 
-def _fields(model: type[BaseModel]) -> list[str]:
-    nested = (FederationSpec, ThreatSpec, EvaluationSpec) if model is not Study else (Scenario,)
-    return [name for part in (model, *nested) for name in part.model_fields]
+def _fields(model: type[BaseModel]) -> dict[str, list[str]]:
+    """Return the field names of a model, and of the tables inside it by their name."""
+    tables: dict[str, type[BaseModel]] = {
+        "federation": FederationSpec,
+        "threat": ThreatSpec,
+        "evaluation": EvaluationSpec,
+    }
+    inner = {name: list(table.model_fields) for name, table in tables.items()}
+    return {"": list(model.model_fields), "scenarios": list(Scenario.model_fields), **inner}
 
 
 def assign(data: dict[str, Any], key: str, value: object) -> None:

@@ -193,9 +193,12 @@ def footer_of(lines: list[Line]) -> Line | None:
     return lines[-1] if lines and lines[-1].get("type") == "footer" else None
 
 
-def results_of(lines: list[Line]) -> list[Any]:
-    """Return the deterministic parts: bit-equality of two runs means these are equal."""
-    return [line.get("result") for line in lines]
+def results_of(lines: list[Line]) -> list[str]:
+    """Return the deterministic parts as text: bit-equality of two runs means these are equal.
+
+    Text, because NaN (not estimable) differs from itself.
+    """
+    return [encode(line.get("result", {})) for line in lines]
 
 
 @contextmanager

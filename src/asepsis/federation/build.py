@@ -176,6 +176,14 @@ def _check_threat(parts: Parts) -> None:
             got=len(threat.clients),
             fix=f"use at most {total - 1} of {total}",
         )
+    passive = parts.attack is None or isinstance(parts.attack, ServerAttack)
+    if not passive and not threat.clients:
+        raise ConfigError(
+            "an attack by hospitals needs hostile hospitals",
+            place="threat.hostile",
+            got=0,
+            fix="use at least 1",
+        )
     if parts.attack is not None and threat.starts_at >= parts.schedule.rounds:
         raise ConfigError(
             "the attack would start after the last round",
@@ -219,13 +227,6 @@ def _check_attack(parts: Parts) -> None:
             place="threat.role",
             got=str(threat.role),
             fix=f'use role = "{fitting}", or leave it out',
-        )
-    if not passive and not threat.clients:
-        raise ConfigError(
-            "an attack by hospitals needs hostile hospitals",
-            place="threat.hostile",
-            got=0,
-            fix="use at least 1",
         )
 
 

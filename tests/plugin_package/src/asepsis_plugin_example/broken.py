@@ -1,0 +1,3 @@
+"""A component whose package cannot be imported."""
+
+raise ImportError("the example's own missing library")

@@ -1,0 +1,198 @@
+"""Resuming, sharing and comparing runs, on a small federation of health records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from asepsis.core.errors import AsepsisError, ConfigError, QuorumError
+from asepsis.experiments.plan import plan_study, study_from
+from asepsis.experiments.run import Cancelled, RunOptions, run_experiment
+from asepsis.experiments.spec import Experiment, parse
+from asepsis.experiments.store import Store, read_record, results_of, rounds_of
+from asepsis.experiments.sweep import run_plan
+
+ROUNDS = 7
+
+
+def spec(**changes: Any) -> Experiment:
+    table: dict[str, Any] = {
+        "dataset": "breast-cancer",
+        "partition": {"name": "dirichlet", "alpha": 5.0},
+        "trainer": {"name": "sgd", "steps": 2, "batch_size": 16},
+        "federation": {"hospitals": 6, "rounds": ROUNDS},
+        "threat": {"hostile": 2, "starts_at": 3},
+        "attack": "badnets",
+        "defenses": [{"name": "multi-krum", "f": 1}],
+    }
+    made: Experiment = parse(Experiment, {**table, **changes})
+    return made
+
+
+def results(lines: list[Any]) -> list[str]:
+    return results_of([*rounds_of(lines), lines[-1]])
+
+
+def serial(**options: Any) -> RunOptions:
+    return RunOptions(engine="serial", **options)
+
+
+def test_the_same_seed_twice_is_bit_equal() -> None:
+    assert results_of(run_experiment(spec(), None, serial())) == results_of(
+        run_experiment(spec(), None, serial())
+    )
+
+
+@pytest.mark.parametrize("engine", ["threads", "pool"])
+def test_reference_engines_make_equal_records_over_ten_rounds(engine: str) -> None:
+    ten = spec(federation={"hospitals": 8, "rounds": 10, "participation": 0.9, "dropout": 0.2})
+    one = run_experiment(ten, None, serial())
+    two = run_experiment(ten, None, RunOptions(engine=engine, jobs=2))
+    assert results_of(one) == results_of(two)
+
+
+@pytest.mark.parametrize("after", range(ROUNDS))
+def test_a_run_stopped_after_any_round_resumes_bit_equal(tmp_path: Path, after: int) -> None:
+    store = Store(tmp_path).open()
+    played: list[int] = []
+    with pytest.raises(Cancelled):
+        run_experiment(
+            spec(), store, serial(on_round=played.append, stop=lambda: len(played) > after - 1)
+        )
+    resumed = run_experiment(spec(), store, serial(resume=True))
+    assert results(resumed) == results(run_experiment(spec(), None, serial()))
+    assert results(read_record(store.record(spec().digest()))) == results(resumed)
+
+
+def test_a_run_killed_while_writing_resumes_bit_equal(tmp_path: Path) -> None:
+    store = Store(tmp_path).open()
+    played: list[int] = []
+    stopping = serial(on_round=played.append, stop=lambda: len(played) > 4)
+    with pytest.raises(Cancelled):
+        run_experiment(spec(), store, stopping)
+    record = store.record(spec().digest())
+    lines = record.read_bytes().split(b"\n")
+    # The last line is half written, and the round before it never reached the disk.
+    record.write_bytes(b"\n".join([*lines[:-3], lines[-3][:20]]))
+    resumed = run_experiment(spec(), store, serial(resume=True))
+    assert results(resumed) == results(run_experiment(spec(), None, serial()))
+
+
+def test_a_prefix_changes_nothing_but_the_time(tmp_path: Path) -> None:
+    store = Store(tmp_path).open()
+    run_experiment(spec(attack=None), store, serial())
+    assert list((tmp_path / "prefixes").iterdir())
+    played: list[int] = []
+    shared = run_experiment(spec(), store, serial(on_round=played.append))
+    assert played[0] == 4
+    assert results(shared) == results(run_experiment(spec(), None, serial()))
+
+
+def test_an_attack_touches_nothing_before_it_starts() -> None:
+    attacked = rounds_of(run_experiment(spec(), None, serial()))
+    clean = rounds_of(run_experiment(spec(attack=None), None, serial()))
+    same = [a["result"] == c["result"] for a, c in zip(attacked, clean, strict=True)]
+    assert same[:3] == [True] * 3
+    assert not any(same[3:])
+
+
+def test_an_attacked_run_shares_cohorts_and_honest_batches_with_its_twin() -> None:
+    table = {"federation": {"hospitals": 8, "rounds": 5, "participation": 0.9, "dropout": 0.3}}
+    table["threat"] = {"hostile": 2, "starts_at": 4}
+    attacked = rounds_of(run_experiment(spec(**table), None, serial()))
+    clean = rounds_of(run_experiment(spec(**table, attack=None), None, serial()))
+    for a, c in zip(attacked, clean, strict=True):
+        assert a["result"]["drawn"] == c["result"]["drawn"]
+        assert a["result"]["present"] == c["result"]["present"]
+    hostile = {str(client) for client in attacked[4]["result"]["hostile"]}
+    for client, loss in attacked[4]["result"]["train_loss"].items():
+        assert (loss == clean[4]["result"]["train_loss"][client]) == (client not in hostile)
+
+
+def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
+    store = Store(tmp_path).open()
+    run_experiment(spec(), store, serial())
+    played: list[int] = []
+    run_experiment(spec(), store, serial(resume=True, on_round=played.append))
+    assert played == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"defenses": [{"name": "krum", "f": 3}]}, QuorumError, "krum"),
+        ({"threat": {"hostile": 6}}, ConfigError, "at least one hospital must be honest"),
+        ({"threat": {"hostile": [1, 9]}}, ConfigError, "no such hospital"),
+        ({"threat": {"hostile": 2, "starts_at": 7}}, ConfigError, "after the last round"),
+        ({"threat": {"hostile": 0}}, ConfigError, "needs hostile hospitals"),
+        ({"attack": "alie", "threat": {"hostile": 2, "sees": "own"}}, ConfigError, "colluders"),
+        ({"attack": {"name": "badnets", "target": 2}}, ConfigError, "no such class"),
+        ({"attack": "dlg", "threat": {"role": "client"}}, ConfigError, "made by a server"),
+        ({"model": "small-cnn"}, ConfigError, "does not take data of kind 'table'"),
+        ({"task": "classification"}, ConfigError, "does not take data of kind 'table'"),
+        ({"partition": {"name": "dirichlet", "alpha": 1e-6}}, ConfigError, "alpha"),
+        ({"federation": {"hospitals": 500}}, AsepsisError, "hospital"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_runs(
+    tmp_path: Path, changes: dict[str, Any], error: type[AsepsisError], message: str
+) -> None:
+    store = Store(tmp_path).open()
+    with pytest.raises(error, match=message):
+        run_experiment(spec(**changes), store, serial())
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_sweeping_in_processes_gives_the_records_of_one_process(tmp_path: Path) -> None:
+    table = {
+        **spec().model_dump(mode="json", exclude={"attack", "defenses"}),
+        "over": {"attack": ["none", "ipm"], "defenses": [["mean"], ["median"]]},
+    }
+    plan = plan_study(study_from(table, "small"))
+    stores = [Store(tmp_path / name).open() for name in ("one", "two")]
+    for store, jobs in zip(stores, (1, 2), strict=True):
+        run_plan(plan, store, jobs=jobs, engine="serial")
+    for cell in plan.cells:
+        one, two = (read_record(store.record(cell.spec.digest())) for store in stores)
+        assert results_of(one) == results_of(two)
+
+
+@pytest.mark.parametrize("rule", ["mean", "median", "krum", "geometric-median"])
+def test_non_finite_updates_never_reach_the_global_model(rule: str) -> None:
+    lines = run_experiment(spec(attack="non-finite", defenses=[rule]), None, serial())
+    last = rounds_of(lines)[-1]["result"]
+    assert last["hostile"] == last["dropped"]
+    assert last["metrics"]["balanced_accuracy"] > 0.6
+
+
+def test_behind_a_secure_sum_a_non_finite_update_voids_the_round() -> None:
+    table = {"attack": "non-finite", "defenses": ["secure-sum", "mean"]}
+    rounds = rounds_of(run_experiment(spec(**table), None, serial()))
+    assert [item["result"]["void"] is not None for item in rounds] == [False] * 3 + [True] * 4
+    assert all(item["result"]["dropped"] == [] for item in rounds)
+
+
+def test_nobody_answering_leaves_the_model_alone() -> None:
+    table = {"federation": {"hospitals": 6, "rounds": 30, "participation": 0.2, "dropout": 0.9}}
+    lines = run_experiment(spec(**table, defenses=["mean"], attack=None), None, serial())
+    rounds = [line["result"] for line in rounds_of(lines)]
+    empty = [item for item in rounds if not item["present"]]
+    assert empty
+    assert all(item["void"] == "no hospital answered" for item in empty)
+
+
+def test_the_record_says_what_ran() -> None:
+    header = run_experiment(spec(), None, serial())[0]["result"]
+    assert header["spec"]["attack"] == {"name": "badnets"}
+    assert header["resolved"]["components"]["attack"]["target"] == 0
+    assert len(header["resolved"]["hostile"]) == 2
+    assert header["numerics"] == "reference"
+
+
+def test_the_global_thread_setting_is_left_alone() -> None:
+    before = torch.get_num_threads()
+    run_experiment(spec(attack=None), None, serial())
+    assert torch.get_num_threads() == before
