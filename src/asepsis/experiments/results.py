@@ -118,7 +118,8 @@ class Group:
     def excess(self) -> Interval:
         """Attack success beyond the floor: ``(ASR - floor) / (1 - floor)``."""
         pairs = [(run.tail("asr"), self._floor(run, twin)) for run, twin in self.good]
-        return t_interval([excess_success(asr, floor) for asr, floor in pairs])
+        values = [excess_success(asr, floor) for asr, floor in pairs]
+        return paired_difference(values, [0.0] * len(values))
 
     @staticmethod
     def _floor(run: Run, twin: Run) -> float:

@@ -12,12 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from asepsis.experiments.plan import label_of, probe_name
+from asepsis.experiments.plan import label_of
 from asepsis.experiments.results import Group, Results, Run
 from asepsis.experiments.spec import Experiment
-from asepsis.metrics.backdoor import excess_success
-from asepsis.metrics.hospitals import worst_hospital
-from asepsis.metrics.intervals import Interval, holm, paired_difference, t_interval
+from asepsis.metrics.intervals import Interval, holm, t_interval
 from asepsis.report.wording import Scale, number
 
 MATERIAL = 0.05
@@ -96,9 +94,23 @@ class Scenario:
     findings: list[Finding]
 
     @property
+    def passive(self) -> bool:
+        """Whether every attack here only looks: then utility is beside the point."""
+        attacked = [finding for finding in self.findings if finding.attacked]
+        return bool(attacked) and all(finding.passive for finding in attacked)
+
+    @property
+    def measured(self) -> str:
+        """What the table holds, with its unit."""
+        if self.passive:
+            return "how close the attack came to the training inputs"
+        return f"{self.scale.label} ({self.scale.unit})" if self.scale.unit else self.scale.label
+
+    @property
     def attacks(self) -> list[str]:
-        """Row labels, in the order of the plan."""
-        return list(dict.fromkeys(finding.attack for finding in self.findings))
+        """Row labels, in the order of the plan; twins of passive attacks hold nothing to show."""
+        shown = [f.attack for f in self.findings if f.attacked or not self.passive]
+        return list(dict.fromkeys(shown))
 
     @property
     def defenses(self) -> list[str]:
@@ -184,9 +196,6 @@ def _watched(group: Group) -> bool:
 
 
 def _measure(group: Group, attack: str, defense: str, scale: Scale, passive: bool) -> Finding:
-    pairs = group.good
-    asr = [run.tail("asr") for run, _ in pairs]
-    floor = [_floor(run, twin) for run, twin in pairs]
     return Finding(
         group=group,
         attack=attack,
@@ -194,29 +203,12 @@ def _measure(group: Group, attack: str, defense: str, scale: Scale, passive: boo
         scale=scale,
         passive=passive,
         utility=group.metric(scale.name),
-        change=paired_difference(
-            [run.tail(scale.name) for run, _ in pairs], [t.tail(scale.name) for _, t in pairs]
-        ),
-        asr=t_interval(asr),
-        floor=t_interval(floor),
-        excess=_excess(asr, floor),
-        worst=t_interval([_worst(run, scale.name) for run, _ in pairs]),
+        change=group.change(scale.name),
+        asr=group.metric("asr"),
+        floor=group.floor(),
+        excess=group.excess(),
+        worst=group.worst(scale.name),
     )
-
-
-def _floor(run: Run, twin: Run) -> float:
-    attack = run.cell.spec.attack
-    return twin.tail(f"floor/{probe_name(attack)}") if attack else math.nan
-
-
-def _excess(asr: list[float], floor: list[float]) -> Interval:
-    values = [excess_success(a, b) for a, b in zip(asr, floor, strict=True)]
-    return paired_difference(values, [0.0] * len(values))
-
-
-def _worst(run: Run, metric: str) -> float:
-    figures = run.footer.get("hospitals") or {}
-    return worst_hospital(list(figures.values())).get(metric, math.nan)
 
 
 def _judged(raw: list[Finding]) -> list[Finding]:

@@ -77,11 +77,12 @@ def tile(finding: Finding | None) -> Tile:
     tone, mark = TONES[verdict], MARKS[verdict]
     if verdict is Verdict.FAILED:
         return Tile(verdict.value, mark, tone)
-    lines = [f"{plus_minus(scale, finding.utility)}{_unit(scale)}"]
     if finding.passive:
         found = leaks(finding)
-        lines += [leak_text(name, found[name]) for name in found if name != "mse"]
-    elif finding.attacked:
+        shown = [leak_text(name, found[name]) for name in found if name != "mse"]
+        return Tile(verdict.value, mark, tone, shown)
+    lines = [f"{plus_minus(scale, finding.utility)}{_unit(scale)}"]
+    if finding.attacked:
         lines.append(f"Δ {plus_minus(scale, finding.change, change=True)}")
     if finding.trigger is not None:
         lines.append(f"ASR {SHARE.value(finding.asr.mean)}")

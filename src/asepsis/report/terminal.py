@@ -53,8 +53,7 @@ def print_results(results: Results, console: Console) -> None:
 
 
 def _title(scenario: Scenario) -> str:
-    unit = f" ({scenario.scale.unit})" if scenario.scale.unit else ""
-    return f"{scenario.title}: {scenario.scale.label}{unit}"
+    return f"{scenario.title}: {scenario.measured}"
 
 
 def _line(text: str, style: str = "") -> Text:
@@ -116,10 +115,10 @@ def cell_text(finding: Finding) -> Text:
     """Write one cell: value, change to the twin, backdoor, verdict."""
     if finding.verdict is Verdict.FAILED:
         return Text("failed", style=STYLES[Verdict.FAILED])
-    lines = [Text(plus_minus(finding.scale, finding.utility))]
     if finding.passive:
-        lines += _leak_lines(finding)
-    elif finding.attacked:
+        return Text("\n").join(_leak_lines(finding))
+    lines = [Text(plus_minus(finding.scale, finding.utility))]
+    if finding.attacked:
         change = plus_minus(finding.scale, finding.change, change=True)
         lines.append(Text(f"Δ {change}"))
     if finding.trigger is not None:

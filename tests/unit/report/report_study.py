@@ -81,6 +81,7 @@ def record(spec: Experiment, tail: dict[str, float], **about: Any) -> list[Line]
         "activation": [{**stage, **active}],
         "detection": {"precision": 0.75, "auc": 0.875} if spec.attack else {},
         "evidence": about.get("evidence", []),
+        "worst": worst,
         "hospitals": {hospitals[0]: worst, hospitals[1]: {"balanced_accuracy": float("nan")}},
     }
     observed = {"row_bytes": 2048, "peak_memory_mib": 300.0}
