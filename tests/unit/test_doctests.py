@@ -1,0 +1,43 @@
+"""Every example in a docstring runs, and no module needs an optional package to be imported."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import asepsis
+from asepsis.core.rng import building_modules
+
+importlib.import_module("sklearn.datasets")  # moves Python's global generator, which tests watch
+
+NAMES = [
+    "asepsis",
+    *(
+        module.name
+        for module in pkgutil.walk_packages(asepsis.__path__, "asepsis.")
+        if not module.name.endswith("__main__")
+    ),
+]
+OPTIONAL = ("monai", "nibabel", "pydicom", "PIL", "opacus", "captum", "matplotlib")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_examples_run_as_printed(name: str) -> None:
+    module = importlib.import_module(name)
+    with building_modules(0):  # examples may build networks
+        outcome = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert outcome.failed == 0
+
+
+def test_no_module_imports_an_optional_package() -> None:
+    code = (
+        f"import importlib, sys\nfor name in {NAMES}: importlib.import_module(name)\n"
+        f"print([name for name in {OPTIONAL} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
