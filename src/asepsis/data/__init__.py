@@ -1,1 +1,1 @@
-"""..."""
+"""Data sets, and how their patients are divided among hospitals."""

@@ -46,6 +46,8 @@ class Iid:
     """Every hospital is a random sample of the whole, class by class.
 
     ``shares[c, k] = 1 / K`` for class c and hospital k of K; whole patients.
+    ``unusual`` lists honest hospitals that are odd on purpose, by number: with ``only_class`` a
+    specialist for it, with ``scanner`` (gain, contrast, blur, noise) another device.
 
     Raises ConfigError where a hospital would hold fewer than ``min_samples``.
 
@@ -79,6 +81,8 @@ class Dirichlet:
     ``shares[c, :] ~ Dir(alpha · 1_K)``, drawn once and used for train, validation and test. Small
     ``alpha`` is strong skew. Draws that leave a hospital with fewer than ``min_samples`` are
     repeated, at most 100 times.
+    ``unusual`` lists honest hospitals that are odd on purpose, by number: with ``only_class`` a
+    specialist for it, with ``scanner`` (gain, contrast, blur, noise) another device.
 
     Raises ConfigError where no draw will do.
 
@@ -113,6 +117,8 @@ class Quantity:
 
     ``shares[c, :] = q`` for every class c, ``q ~ Dir(alpha · 1_K)``. Draws that leave a hospital
     with fewer than ``min_samples`` are repeated, at most 100 times.
+    ``unusual`` lists honest hospitals that are odd on purpose, by number: with ``only_class`` a
+    specialist for it, with ``scanner`` (gain, contrast, blur, noise) another device.
 
     Raises ConfigError where no draw will do.
 
@@ -148,6 +154,8 @@ class Shards:
     One after another, in random order, hospitals take the ``classes`` that fewest hold so far
     (all of them where there are fewer, at random where several tie); a class is shared evenly by
     its holders. With two classes, ``classes = 1`` is skew and 2 is none.
+    ``unusual`` lists honest hospitals that are odd on purpose, by number: with ``only_class`` a
+    specialist for it, with ``scanner`` (gain, contrast, blur, noise) another device.
 
     Raises ConfigError where a class would be nobody's: hospitals × classes must cover them all.
 
@@ -192,6 +200,8 @@ class Site:
     Sites with fewer than ``min_samples`` are left out; when a number of hospitals is asked for,
     the largest are kept. A patient seen at several sites belongs to the one that saw most.
     Hospitals are ordered by name.
+    ``unusual`` lists honest hospitals that are odd on purpose, by number: with ``only_class`` a
+    specialist for it, with ``scanner`` (gain, contrast, blur, noise) another device.
 
     Raises ConfigError where the data know no sites, or fewer than asked for.
 

@@ -49,8 +49,8 @@ class FedAdam:
     """FedAdam: Adam on the server, with the aggregate as its gradient.
 
     ``m <- b1 m + (1 - b1) delta``; ``v <- b2 v + (1 - b2) delta^2``, from ``tau^2``;
-    ``w <- w + lr m / (sqrt(v) + tau)``. Buffers are averaged plainly: an adaptive step would make
-    a running variance negative.
+    ``w <- w + lr m / (sqrt(v) + tau)``, all ``[d]``. Buffers are averaged plainly: an adaptive
+    step would make a running variance negative.
 
     Source: Reddi et al., Adaptive Federated Optimization, ICLR 2021, algorithm 2
 

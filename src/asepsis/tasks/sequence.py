@@ -18,7 +18,8 @@ class SequenceTask(SingleLabel):
     """One class per signal: an ECG beat, a wearable's window, hours in intensive care.
 
     Channels are standardized with the federation's training mean and deviation over time,
-    missing values become the mean; ``[n, time, channels]`` becomes ``[n, channels, time]``.
+    missing values become the mean; ``[n, time, channels]`` becomes ``[n, channels, time]``;
+    cross-entropy ``[n]``; metrics as ``classification``.
 
     Source: the usual preparation of physiological signals; no paper
 

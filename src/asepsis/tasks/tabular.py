@@ -16,7 +16,8 @@ class Tabular(SingleLabel):
     """One outcome per row of an electronic health record.
 
     Features are standardized with the federation's training mean and deviation (from counts and
-    sums, as hospitals would share them), missing values become the mean; cross-entropy ``[n]``.
+    sums, as hospitals would share them), missing values become the mean; ``[n, features]``;
+    cross-entropy ``[n]``; metrics as ``classification``.
 
     Source: the usual preparation of tabular records; no paper
 

@@ -41,7 +41,7 @@ class Alie:
     the same row for all ``m`` hostile hospitals, ``[m, d]``. ``z`` defaults to the largest that
     keeps a majority's cover (:func:`largest_z`) and is recorded. With n = 10 and m = 3 it is
     0.18, too weak to show anything; n = 50 and m = 24 is the paper's regime. ``honest`` are the
-    rows that the view grants.
+    rows that the view grants: it needs to see at least those of its colluders.
 
     Source: Baruch et al., A Little Is Enough: Circumventing Defenses for Distributed Learning,
     NeurIPS 2019, algorithm 3

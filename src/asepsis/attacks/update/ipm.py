@@ -22,6 +22,7 @@ class Ipm:
     Rows sent: ``-epsilon mean(honest)``, the same for all ``m`` hostile hospitals, ``[m, d]``.
     The mean of n rows then points along ``(n - m - epsilon m) / n`` times the honest mean:
     backwards when ``epsilon > (n - m) / m``. A small epsilon hides, a large one breaks the mean.
+    ``honest`` are the rows that the view grants: it needs to see at least those of its colluders.
 
     Source: Xie et al., Fall of Empires: Breaking Byzantine-tolerant SGD by Inner Product
     Manipulation, UAI 2019, section 4

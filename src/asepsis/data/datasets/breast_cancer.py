@@ -22,7 +22,7 @@ class BreastCancer:
 
     Source: Street et al., SPIE 1993; UCI Machine Learning Repository 17, as in scikit-learn
 
-    Fidelity: own
+    Fidelity: paper
 
     Tasks: table
 

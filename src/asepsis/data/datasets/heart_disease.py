@@ -40,7 +40,7 @@ class HeartDisease:
 
     Source: Detrano et al., American Journal of Cardiology 1989; UCI Machine Learning Repository 45
 
-    Fidelity: own
+    Fidelity: paper
 
     Tasks: table
 

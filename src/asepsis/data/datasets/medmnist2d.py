@@ -16,13 +16,14 @@ from asepsis.data.files import Source
 class PathMnist:
     """Nine tissue types in colorectal cancer histology (PathMNIST).
 
-    ``size`` is the width in pixels. The official split; no patient ids, no sites.
+    uint8 ``[107180, size, size, 3]``, ``size`` pixels wide. The official split; no patient ids,
+    no sites.
 
     Raises DataError when the file cannot be had or is not what its name says.
 
     Source: Kather et al., PLOS Medicine 2019; Yang et al., Scientific Data 2023
 
-    Fidelity: code
+    Fidelity: paper
 
     Tasks: image
 
@@ -51,13 +52,14 @@ class PathMnist:
 class ChestMnist:
     """Fourteen findings in chest X-rays, several at a time (ChestMNIST).
 
-    ``size`` is the width in pixels. The official split; no patient ids, no sites.
+    uint8 ``[112120, size, size]``, ``size`` pixels wide, targets uint8 ``[112120, 14]``. The
+    official split; no patient ids, no sites.
 
     Raises DataError when the file cannot be had or is not what its name says.
 
     Source: Wang et al., ChestX-ray8, CVPR 2017; Yang et al., Scientific Data 2023
 
-    Fidelity: code
+    Fidelity: paper
 
     Tasks: multilabel-image
 
@@ -86,13 +88,14 @@ class ChestMnist:
 class DermaMnist:
     """Seven kinds of pigmented skin lesion (DermaMNIST).
 
-    ``size`` is the width in pixels. The official split; no patient ids, no sites.
+    uint8 ``[10015, size, size, 3]``, ``size`` pixels wide. The official split; no patient ids,
+    no sites.
 
     Raises DataError when the file cannot be had or is not what its name says.
 
     Source: Tschandl et al., HAM10000, Scientific Data 2018; Yang et al., Scientific Data 2023
 
-    Fidelity: code
+    Fidelity: paper
 
     Tasks: image
 
@@ -119,13 +122,14 @@ class DermaMnist:
 class OctMnist:
     """Four diagnoses in retinal optical coherence tomography (OCTMNIST).
 
-    ``size`` is the width in pixels. The official split; no patient ids, no sites.
+    uint8 ``[109309, size, size]``, ``size`` pixels wide. The official split; no patient ids, no
+    sites.
 
     Raises DataError when the file cannot be had or is not what its name says.
 
     Source: Kermany et al., Cell 2018; Yang et al., Scientific Data 2023
 
-    Fidelity: code
+    Fidelity: paper
 
     Tasks: image
 
@@ -152,13 +156,14 @@ class OctMnist:
 class PneumoniaMnist:
     """Pneumonia or normal in pediatric chest X-rays (PneumoniaMNIST).
 
-    ``size`` is the width in pixels. The official split; no patient ids, no sites.
+    uint8 ``[5856, size, size]``, ``size`` pixels wide. The official split; no patient ids, no
+    sites.
 
     Raises DataError when the file cannot be had or is not what its name says.
 
     Source: Kermany et al., Cell 2018; Yang et al., Scientific Data 2023
 
-    Fidelity: code
+    Fidelity: paper
 
     Tasks: image
 
@@ -190,13 +195,14 @@ class PneumoniaMnist:
 class RetinaMnist:
     """Five grades of diabetic retinopathy in fundus photographs (RetinaMNIST).
 
-    ``size`` is the width in pixels. The official split; no patient ids, no sites.
+    uint8 ``[1600, size, size, 3]``, ``size`` pixels wide. The official split; no patient ids,
+    no sites.
 
     Raises DataError when the file cannot be had or is not what its name says.
 
     Source: Liu et al., DeepDRiD, Patterns 2022; Yang et al., Scientific Data 2023
 
-    Fidelity: code
+    Fidelity: paper
 
     Tasks: image
 
@@ -228,13 +234,14 @@ class RetinaMnist:
 class BreastMnist:
     """Malignant or not in breast ultrasound (BreastMNIST).
 
-    ``size`` is the width in pixels. The official split; no patient ids, no sites.
+    uint8 ``[780, size, size]``, ``size`` pixels wide. The official split; no patient ids, no
+    sites.
 
     Raises DataError when the file cannot be had or is not what its name says.
 
     Source: Al-Dhabyani et al., Data in Brief 2020; Yang et al., Scientific Data 2023
 
-    Fidelity: code
+    Fidelity: paper
 
     Tasks: image
 
@@ -266,13 +273,14 @@ class BreastMnist:
 class BloodMnist:
     """Eight kinds of blood cell under the microscope (BloodMNIST).
 
-    ``size`` is the width in pixels. The official split; no patient ids, no sites.
+    uint8 ``[17092, size, size, 3]``, ``size`` pixels wide. The official split; no patient ids,
+    no sites.
 
     Raises DataError when the file cannot be had or is not what its name says.
 
     Source: Acevedo et al., Data in Brief 2020; Yang et al., Scientific Data 2023
 
-    Fidelity: code
+    Fidelity: paper
 
     Tasks: image
 
@@ -299,13 +307,14 @@ class BloodMnist:
 class TissueMnist:
     """Eight kinds of human kidney cortex cell (TissueMNIST).
 
-    ``size`` is the width in pixels. The official split; no patient ids, no sites.
+    uint8 ``[236386, size, size]``, ``size`` pixels wide. The official split; no patient ids, no
+    sites.
 
     Raises DataError when the file cannot be had or is not what its name says.
 
     Source: Ljosa et al., Nature Methods 2012; Yang et al., Scientific Data 2023
 
-    Fidelity: code
+    Fidelity: paper
 
     Tasks: image
 

@@ -16,13 +16,14 @@ from asepsis.data.files import Source
 class NoduleMnist3D:
     """Benign or malignant lung nodules in CT volumes (NoduleMNIST3D).
 
-    ``size`` is the width in pixels. The official split; no patient ids, no sites.
+    uint8 ``[1633, size, size, size]``, ``size`` voxels wide. The official split; no patient
+    ids, no sites.
 
     Raises DataError when the file cannot be had or is not what its name says.
 
     Source: Armato et al., LIDC-IDRI, Medical Physics 2011; Yang et al., Scientific Data 2023
 
-    Fidelity: code
+    Fidelity: paper
 
     Tasks: volume
 
@@ -51,13 +52,14 @@ class NoduleMnist3D:
 class AdrenalMnist3D:
     """Normal adrenal glands or masses as 3D shapes (AdrenalMNIST3D).
 
-    ``size`` is the width in pixels. The official split; no patient ids, no sites.
+    uint8 ``[1584, size, size, size]``, ``size`` voxels wide. The official split; no patient
+    ids, no sites.
 
     Raises DataError when the file cannot be had or is not what its name says.
 
     Source: the set itself; Yang et al., Scientific Data 2023
 
-    Fidelity: code
+    Fidelity: paper
 
     Tasks: volume
 
@@ -86,13 +88,14 @@ class AdrenalMnist3D:
 class FractureMnist3D:
     """Three kinds of rib fracture in CT volumes (FractureMNIST3D).
 
-    ``size`` is the width in pixels. The official split; no patient ids, no sites.
+    uint8 ``[1370, size, size, size]``, ``size`` voxels wide. The official split; no patient
+    ids, no sites.
 
     Raises DataError when the file cannot be had or is not what its name says.
 
     Source: Jin et al., RibFrac, EBioMedicine 2020; Yang et al., Scientific Data 2023
 
-    Fidelity: code
+    Fidelity: paper
 
     Tasks: volume
 
@@ -121,13 +124,14 @@ class FractureMnist3D:
 class VesselMnist3D:
     """Healthy brain vessels or aneurysms as 3D shapes (VesselMNIST3D).
 
-    ``size`` is the width in pixels. The official split; no patient ids, no sites.
+    uint8 ``[1908, size, size, size]``, ``size`` voxels wide. The official split; no patient
+    ids, no sites.
 
     Raises DataError when the file cannot be had or is not what its name says.
 
     Source: Yang et al., IntrA, CVPR 2020; Yang et al., Scientific Data 2023
 
-    Fidelity: code
+    Fidelity: paper
 
     Tasks: volume
 
@@ -156,13 +160,14 @@ class VesselMnist3D:
 class SynapseMnist3D:
     """Excitatory or inhibitory synapses in electron microscopy (SynapseMNIST3D).
 
-    ``size`` is the width in pixels. The official split; no patient ids, no sites.
+    uint8 ``[1759, size, size, size]``, ``size`` voxels wide. The official split; no patient
+    ids, no sites.
 
     Raises DataError when the file cannot be had or is not what its name says.
 
     Source: the set itself; Yang et al., Scientific Data 2023
 
-    Fidelity: code
+    Fidelity: paper
 
     Tasks: volume
 

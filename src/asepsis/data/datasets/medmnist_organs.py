@@ -22,13 +22,14 @@ from asepsis.data.files import Source
 class OrganAMnist:
     """Eleven organs in axial CT slices (OrganAMNIST).
 
-    ``size`` is the width in pixels. The official split; no patient ids, no sites.
+    uint8 ``[58830, size, size]``, ``size`` pixels wide. The official split; no patient ids, no
+    sites.
 
     Raises DataError when the file cannot be had or is not what its name says.
 
     Source: Bilic et al., LiTS, Medical Image Analysis 2023; Yang et al., Scientific Data 2023
 
-    Fidelity: code
+    Fidelity: paper
 
     Tasks: image
 
@@ -55,13 +56,14 @@ class OrganAMnist:
 class OrganCMnist:
     """Eleven organs in coronal CT slices (OrganCMNIST).
 
-    ``size`` is the width in pixels. The official split; no patient ids, no sites.
+    uint8 ``[23583, size, size]``, ``size`` pixels wide. The official split; no patient ids, no
+    sites.
 
     Raises DataError when the file cannot be had or is not what its name says.
 
     Source: Bilic et al., LiTS, Medical Image Analysis 2023; Yang et al., Scientific Data 2023
 
-    Fidelity: code
+    Fidelity: paper
 
     Tasks: image
 
@@ -88,13 +90,14 @@ class OrganCMnist:
 class OrganSMnist:
     """Eleven organs in sagittal CT slices (OrganSMNIST).
 
-    ``size`` is the width in pixels. The official split; no patient ids, no sites.
+    uint8 ``[25211, size, size]``, ``size`` pixels wide. The official split; no patient ids, no
+    sites.
 
     Raises DataError when the file cannot be had or is not what its name says.
 
     Source: Bilic et al., LiTS, Medical Image Analysis 2023; Yang et al., Scientific Data 2023
 
-    Fidelity: code
+    Fidelity: paper
 
     Tasks: image
 
@@ -121,13 +124,14 @@ class OrganSMnist:
 class OrganMnist3D:
     """Eleven organs in CT volumes (OrganMNIST3D).
 
-    ``size`` is the width in pixels. The official split; no patient ids, no sites.
+    uint8 ``[1742, size, size, size]``, ``size`` voxels wide. The official split; no patient
+    ids, no sites.
 
     Raises DataError when the file cannot be had or is not what its name says.
 
     Source: Bilic et al., LiTS, Medical Image Analysis 2023; Yang et al., Scientific Data 2023
 
-    Fidelity: code
+    Fidelity: paper
 
     Tasks: volume
 
