@@ -161,7 +161,7 @@ def plan_study(study: Study) -> Plan:
         settled, note = _with_data(scenario)
         notes += note
         cells += _cells(settled, settled.title or study.name, settled.seeds or study.seeds)
-    return Plan(study, tuple(_with_twins(cells)), tuple(notes))
+    return Plan(study, tuple(_with_twins(cells)), tuple(dict.fromkeys(notes)))
 
 
 def _with_data(scenario: Scenario) -> tuple[Scenario, list[str]]:
