@@ -179,7 +179,8 @@ def _with_data(scenario: Scenario) -> tuple[Scenario, list[str]]:
             f"instead: {_described(fallback)}"
         )
         experiment = scenario.experiment.model_copy(update={"dataset": fallback})
-        return scenario.model_copy(update={"experiment": experiment}), [note]
+        title = f"{scenario.title} ({fallback['name']})"
+        return scenario.model_copy(update={"experiment": experiment, "title": title}), [note]
     return scenario, []
 
 
