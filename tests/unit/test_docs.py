@@ -1,0 +1,160 @@
+"""What the documents show is true: their TOML is valid, their Python runs, their names exist."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from asepsis.core.registry import build, entries, unregister
+from asepsis.experiments.plan import plan_study, study_from
+from asepsis.experiments.resolve import resolve
+from asepsis.experiments.run import RunOptions, run_experiment
+from asepsis.experiments.spec import Experiment, parse
+from asepsis.federation.build import assemble
+from asepsis.testing import check_update_attack
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = ROOT / "src" / "asepsis"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+STANDS_IN = {"pneumoniamnist": "phantom", "heart-disease": None}
+IMPORTS = """
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+import numpy as np
+from pydantic import Field
+from torch import Tensor
+from asepsis.core.registry import register
+from asepsis.core.threat import ClientView, Sees
+from asepsis.core.updates import State
+"""
+FENCE = re.compile(r"(<!-- not run -->\n+)?^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> list[object]:
+    """Return every block of a language as a test parameter, named by page and place."""
+    return [
+        pytest.param(found[3], id=f"{page.stem}-{number}")
+        for page in PAGES
+        for number, found in enumerate(FENCE.finditer(page.read_text(encoding="utf-8")))
+        if found[2] == language and not found[1]
+    ]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run in an empty folder, with no data and no network."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ASEPSIS_OFFLINE", "1")
+    monkeypatch.setenv("ASEPSIS_CACHE", str(tmp_path))
+    monkeypatch.delenv("ASEPSIS_DATA", raising=False)
+
+
+def run(program: str) -> dict[str, Any]:
+    """Run a program as if it stood in a file of its own and return its names."""
+    names: dict[str, Any] = {"__name__": "shown"}
+    exec(compile(program, "<documentation>", "exec", dont_inherit=True), names)
+    return names
+
+
+def write_own_data(folder: Path) -> None:
+    """Write the files that the page on experiments calls the reader's own."""
+    image = pytest.importorskip("PIL.Image")
+    n, rng = 90, np.random.default_rng(0)
+    labels, sites = np.arange(n) % 2, np.repeat(["north", "south", "west"], n // 3)
+    images = rng.integers(0, 256, (n, 28, 28), dtype=np.uint8)
+    patients = np.arange(n)
+    np.savez(folder / "mine.npz", images=images, labels=labels, hospital=sites, patient=patients)
+    rows = [f"{i % 7},{i % 2},{sites[i]},p{i},text {i}" for i in range(n)]
+    (folder / "mine.csv").write_text("\n".join(["age,died,hospital,patient,comment", *rows]))
+    for i in range(n):
+        place = folder / "xrays" / str(sites[i]) / ("ill" if labels[i] else "well")
+        place.mkdir(parents=True, exist_ok=True)
+        image.fromarray(images[i]).save(place / f"{i}_0.png")
+
+
+@pytest.mark.parametrize("text", blocks("toml"))
+def test_every_experiment_shown_fits_together(text: str, tmp_path: Path) -> None:
+    write_own_data(tmp_path)
+    cells = plan_study(study_from(tomllib.loads(text), "shown")).cells
+    for spec in {cell.scenario: cell.spec for cell in cells}.values():
+        name = STANDS_IN.get(spec.dataset["name"], spec.dataset["name"])
+        if name is not None:
+            dataset = {**spec.dataset, "name": name}
+            assemble(resolve(spec.model_copy(update={"dataset": dataset}))[0])
+
+
+@pytest.mark.parametrize("text", blocks("python"))
+def test_every_program_shown_runs(text: str) -> None:
+    run(text)
+
+
+def test_the_map_names_files_and_functions_that_exist() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w/]+\.py)::(\w+)", page)) - {("file.py", "name")}
+    assert len(named) > 30
+    for path, name in named:
+        tree = ast.parse((SOURCES / path).read_text(encoding="utf-8"))
+        defined = {getattr(node, "name", None) for node in tree.body}
+        assert name in defined, f"{path}::{name}"
+
+
+def test_the_map_names_files_in_their_rooms() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for line in page.splitlines():
+        if row := re.match(r"\| ((?:`\w+`(?:, )?)+) \| (.*) \|$", line):
+            rooms = re.findall(r"`(\w+)`", row[1])
+            for name in re.findall(r"`([\w/]+(?:\.py|/))`", row[2]):
+                assert any((SOURCES / room / name).exists() for room in rooms), name
+
+
+def test_the_attack_that_contributors_are_shown_keeps_its_promises() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (shown,) = [found[3] for found in FENCE.finditer(page) if found[2] == "python"]
+    try:
+        names = run(IMPORTS + shown)
+        attack = build("attack", {"name": "mirror", "factor": 2.0})
+        check_update_attack(attack)
+        examples = doctest.DocTestParser().get_doctest(
+            names["Mirror"].__doc__, names, "Mirror", None, None
+        )
+        assert examples.examples
+        assert doctest.DocTestRunner().run(examples).failed == 0
+    finally:
+        unregister("attack", "mirror")
+    assert "mirror" not in [entry.name for entry in entries("attack")]
+
+
+@pytest.mark.parametrize("page", [*PAGES[1:], ROOT / "CONTRIBUTING.md"], ids=lambda page: page.stem)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def keys_told(page: str, heading: str) -> set[tuple[str, str]]:
+    """Return the (part, key) pairs of the table under a heading."""
+    section = page.split(f"### {heading}\n")[1].split("\n#")[0]
+    return {(part, key) for key, part in re.findall(r"^\| `(\w+)` \| (\w+) \|", section, re.M)}
+
+
+def test_the_page_on_records_names_every_key_and_no_other() -> None:
+    page = (ROOT / "docs" / "records.md").read_text(encoding="utf-8")
+    table = {
+        "dataset": "breast-cancer",
+        "trainer": {"name": "sgd", "batch_size": 1, "steps": 1},
+        "federation": {"rounds": 1},
+        "attack": {"name": "dlg", "iterations": 1},
+    }
+    spec: Experiment = parse(Experiment, table)
+    lines = run_experiment(spec, options=RunOptions(engine="serial"))
+    for heading, line in zip(("Header", "Round", "Footer"), lines, strict=True):
+        found = {(part, key) for part in ("result", "observed") for key in line[part]}
+        assert keys_told(page, heading) == found, heading
+    told = page.split("### Header")[1].split("### Round")[0]
+    assert all(f"`{key}`" in told for key in lines[0]["result"]["resolved"])
