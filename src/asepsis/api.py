@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from asepsis.core.errors import ConfigError, StoreError
-from asepsis.engines import NUMERICS
-from asepsis.engines.worker import cores
 from asepsis.experiments.plan import Plan, load_study, plan_study, study_from
+from asepsis.experiments.preflight import check_device, check_engine, check_plan
 from asepsis.experiments.results import Results, load_results, plan_table
+from asepsis.experiments.run import RunOptions
 from asepsis.experiments.spec import Study
-from asepsis.experiments.store import Store
+from asepsis.experiments.store import Store, locked
 from asepsis.experiments.sweep import Listener, run_plan
 
 Seeds = int | Sequence[int]
@@ -36,7 +36,8 @@ def run(
     Args:
         experiment: a built-in study's name, a TOML file, or a table as it would stand in one.
         seeds: how many seeds (0, 1, ...), or which ones.
-        jobs: worker processes; all cores when left out.
+        jobs: worker processes; when left out, all work is done in this one. With more than one,
+            a script must call this below ``if __name__ == "__main__":``.
         engine: ``serial``, ``threads``, ``pool`` or ``batched``.
         device: where training runs, such as ``cpu`` or ``cuda``.
         settings: dotted keys to set, such as ``{"federation.rounds": 50}``.
@@ -94,48 +95,55 @@ def _run(
     resume: bool,
     listener: Listener,
 ) -> Results:
+    if jobs is not None and jobs < 1:
+        raise ConfigError("at least one process is needed", place="jobs", got=jobs, fix="use 1")
+    plan = plan_study(study)
+    how = RunOptions(engine=engine, device=device, jobs=jobs or 1, resume=resume)
     if out is not None:
-        plan = plan_study(study)
-        return execute(plan, Path(out), jobs, engine, device, resume, listener)
+        store = prepare(plan, Path(out), how)
+        return execute(plan, store, how, listener)
     with tempfile.TemporaryDirectory(prefix="asepsis-") as folder:
-        return execute(plan_study(study), Path(folder), jobs, engine, device, resume, listener)
+        store = prepare(plan, Path(folder), how)
+        return execute(plan, store, how, listener)
 
 
-def execute(
-    plan: Plan,
-    out: Path,
-    jobs: int | None = None,
-    engine: str = "threads",
-    device: str = "cpu",
-    resume: bool = False,
-    listener: Listener = lambda _: None,
-) -> Results:
-    """Run a plan in a results folder and return what it holds.
+def prepare(plan: Plan, out: Path, how: RunOptions) -> Store:
+    """Refuse what cannot run; nothing is written yet.
 
     Raises:
+        AsepsisError: parts of the plan do not fit together, or their data cannot be had.
         StoreError: the folder already holds results and ``resume`` was not asked for.
     """
-    if jobs is not None and jobs < 1:
-        raise ConfigError("at least one worker is needed", place="--jobs", got=jobs)
-    if engine not in NUMERICS:
-        from asepsis.engines import make_engine
-
-        make_engine(engine)
     store = Store(out)
-    if store.used and not resume:
+    if store.used and not how.resume:
         raise StoreError(
             "the folder already holds results",
             place=str(out),
             fix="go on with --resume, or choose another place with --out DIR",
         )
-    store.open().write_plan(plan_table(plan, engine))
-    run_plan(
-        plan,
-        store,
-        jobs=jobs or cores(),
-        engine=engine,
-        device=device,
-        resume=resume,
-        listener=listener,
-    )
-    return load_results(out)
+    check_device(how.device)
+    check_engine(how.engine)
+    check_plan(plan, how.engine)
+    return store
+
+
+def execute(
+    plan: Plan, store: Store, how: RunOptions, listener: Listener = lambda _: None
+) -> Results:
+    """Run a prepared plan in its results folder and return what it holds.
+
+    Raises:
+        StoreError: another process is writing there, or the disk is full.
+    """
+    with locked(store.open().root):
+        store.write_plan(plan_table(plan, how.engine))
+        run_plan(
+            plan,
+            store,
+            jobs=how.jobs or 1,
+            engine=how.engine,
+            device=how.device,
+            resume=how.resume,
+            listener=listener,
+        )
+        return load_results(store.root)

@@ -64,6 +64,9 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        sys.stderr.write(f"asepsis: {error.filename or 'system'}: {error.strerror or error}\n")
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -52,13 +53,14 @@ class Bars:
 
     def _introduce(self) -> None:
         study = self._plan.study
-        self._console.print(f"[bold]{study.title or study.name}[/bold]")
+        seeds = len({cell.seed for cell in self._plan.cells})
+        self._console.print(f"[bold]{escape(study.title or study.name)}[/bold]")
         self._console.print(
-            f"{len(self._plan.cells)} runs: {len(study.scenarios)} scenarios, "
-            f"{len(study.seeds)} seeds, attack-free twins included"
+            f"{len(self._plan.cells)} runs: {_count(len(study.scenarios), 'scenario')}, "
+            f"{_count(seeds, 'seed')}, attack-free twins included"
         )
         for note in self._plan.notes:
-            self._console.print(f"[bold yellow]NOTE[/bold yellow] {note}", highlight=False)
+            self._console.print(f"[bold yellow]NOTE[/bold yellow] {escape(note)}", highlight=False)
 
     def __exit__(
         self,
@@ -77,10 +79,12 @@ class Bars:
         cell = event.cell
         if event.kind == "failed":
             if not self._quiet:
-                self._console.print(f"[red]failed[/red] {_title(cell)}: {event.message}")
+                self._console.print(
+                    f"[red]failed[/red] {escape(f'{_title(cell)}: {event.message}')}"
+                )
         elif event.kind == "round" and cell not in self._running:
             self._running[cell] = self._progress.add_task(
-                f"  {_title(cell)}", total=cell.spec.federation.rounds
+                f"  {escape(_title(cell))}", total=cell.spec.federation.rounds
             )
         done = cell.spec.federation.rounds if event.kind != "round" else event.round
         self._rounds[cell] = done
@@ -90,6 +94,10 @@ class Bars:
             self._progress.update(self._running[cell], completed=done)
             if event.kind != "round":
                 self._progress.remove_task(self._running.pop(cell))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _title(cell: Cell) -> str:

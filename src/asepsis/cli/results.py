@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import shlex
+import sys
 import time
 import tomllib
 from pathlib import Path
@@ -26,7 +29,7 @@ Settings = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option(help="Results folder; results/NAME/TIME by default.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where a stopped run was.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a run, no tables.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, no tables.")]
 
 
 def run(
@@ -90,25 +93,35 @@ def _perform(
     resume: bool,
     json_: bool,
 ) -> None:
-    from asepsis.api import execute
+    from asepsis.api import execute, prepare
     from asepsis.cli.progress import Bars
+    from asepsis.engines.worker import cores
     from asepsis.experiments.plan import load_study, plan_study
+    from asepsis.experiments.run import RunOptions
 
     if seeds is not None:
         settings["seeds"] = list(range(seeds))
     study = load_study(name, settings)
     folder = out or _folder(study.name, resume)
-    plan = plan_study(study)
-    with Bars(plan, quiet=json_) as bars:
-        try:
-            results = execute(plan, folder, jobs, engine, device, resume, bars.listen)
-        except KeyboardInterrupt:
-            bars.stop()
-            typer.echo(f"stopped; go on with: asepsis run {name} --out {folder} --resume", err=True)
-            raise typer.Exit(130) from None
-    _tell(results, folder, json_)
+    how = RunOptions(engine=engine, device=device, jobs=jobs or cores(), resume=resume)
+    try:
+        plan = plan_study(study)
+        store = prepare(plan, folder, how)
+        with Bars(plan, quiet=json_) as bars:
+            results = execute(plan, store, how, bars.listen)
+        _tell(results, folder, json_)
+    except KeyboardInterrupt:
+        typer.echo(f"asepsis: stopped; go on with: {_again(out, folder)}", err=True)
+        raise typer.Exit(130) from None
     if all(run.footer["status"] in ("error", "missing") for run in results.runs):
         raise ConfigError("no run ended with figures", place=str(folder))
+
+
+def _again(out: Path | None, folder: Path) -> str:
+    """Return the command that goes on with what this one began."""
+    words = ["asepsis", *sys.argv[1:]]
+    words += [] if out else ["--out", str(folder)]
+    return shlex.join(words + ([] if "--resume" in words else ["--resume"]))
 
 
 def _tell(results: Results, folder: Path, json_: bool, include_patient_data: bool = False) -> None:
@@ -120,7 +133,8 @@ def _tell(results: Results, folder: Path, json_: bool, include_patient_data: boo
     path = write_report(results, folder / "report.html", include_patient_data=include_patient_data)
     if json_:
         rows = results.frame().to_dict(orient="records")
-        typer.echo(json.dumps({"report": str(path), "runs": [_plain(row) for row in rows]}))
+        found = {"report": str(path), "runs": [_plain(row) for row in rows]}
+        typer.echo(json.dumps(found, allow_nan=False))
         return
     print_results(results, Console())
     typer.echo("")
@@ -129,13 +143,13 @@ def _tell(results: Results, folder: Path, json_: bool, include_patient_data: boo
 
 def _plain(row: dict[Any, Any]) -> dict[str, Any]:
     return {
-        str(key): None if isinstance(value, float) and math.isnan(value) else value
+        str(key): None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in row.items()
     }
 
 
 def _folder(study: str, resume: bool) -> Path:
-    base = Path("results") / study
+    base = Path("results") / (re.sub(r"[^\w-]+", "-", study).strip("-") or "study")
     if resume:
         earlier = sorted(path.parent for path in base.glob("*/study.json"))
         if earlier:

@@ -101,11 +101,8 @@ def show(
 ) -> None:
     """Show one component: formula, source, fidelity, options; or a study's TOML."""
     if kind in ("study", "studies"):
-        from asepsis.experiments.plan import read_toml
-
-        read_toml(name)
-        text = resources.files("asepsis.studies").joinpath(f"{name}.toml").read_text("utf-8")
-        typer.echo(text)
+        study = _study(name)
+        typer.echo(json.dumps(study, indent=1) if json_ else study["toml"])
         return
     about = describe(kind, name)
     if json_:
@@ -116,6 +113,17 @@ def show(
         typer.echo(f"  {option['name']} = {option['default']}  ({option['type']})")
     if not about["options"]:
         typer.echo("  none")
+
+
+def _study(name: str) -> dict[str, str]:
+    """Return a built-in study and what it says about itself."""
+    known = {study["name"]: study for study in _studies()}
+    if name not in known:
+        raise ConfigError(
+            "unknown study", place="show", got=name, fix=did_you_mean(name, list(known))
+        )
+    text = resources.files("asepsis.studies").joinpath(f"{name}.toml").read_text("utf-8")
+    return {**known[name], "toml": text}
 
 
 def describe(kind: str, name: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import dataclasses
 import difflib
 import importlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import metadata, resources
@@ -19,10 +20,16 @@ from typing import Any, TypeVar, dataclass_transform
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as strict_dataclass
+from pydantic_core import ErrorDetails
 
 from asepsis.core.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
+
+_MEMBER = re.compile(
+    r"(constrained-|function-|tuple\[|list\[|dict\[|literal\[)|(int|float|str|bool)$"
+)
+"""How pydantic names the members of a union inside a place."""
 
 ENTRY_POINTS = "asepsis.components"
 DEFENSES = ("transport", "screen", "aggregator")
@@ -210,7 +217,7 @@ def problems(error: ValidationError, place: str, names: Mapping[str, list[str]])
     ``names`` holds the options that exist, by the table they belong to (``""`` is the top).
     """
     lines = []
-    for item in error.errors(include_url=False):
+    for item in _own(error):
         where = ".".join([part for part in (place, *map(str, item["loc"])) if part])
         if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
             tables = [str(part) for part in item["loc"][:-1] if str(part) in names]
@@ -218,8 +225,24 @@ def problems(error: ValidationError, place: str, names: Mapping[str, list[str]])
             lines.append(f"{where}: unknown option; {_meant(str(item['loc'][-1]), table, names)}")
         else:
             got = "" if item["type"] == "missing" else f"; got {item['input']!r}"[:120]
-            lines.append(f"{where}: {item['msg'][0].lower()}{item['msg'][1:]}{got}")
+            message = item["msg"].removeprefix("Value error, ")
+            lines.append(f"{where}: {message[0].lower()}{message[1:]}{got}")
     return lines
+
+
+def _own(error: ValidationError) -> list[ErrorDetails]:
+    """Return the problems, without those that only follow from a problem further inside.
+
+    Of a union's members the first one's problem is told, at the place that the user wrote.
+    """
+    found: dict[tuple[int | str, ...], ErrorDetails] = {}
+    for item in error.errors(include_url=False):
+        loc = tuple(part for part in item["loc"] if not _MEMBER.match(str(part)))
+        found.setdefault(loc, {**item, "loc": loc})
+    outer = {loc[:size] for loc in found for size in range(len(loc))}
+    return [
+        item for loc, item in found.items() if not (item["type"] == "too_short" and loc in outer)
+    ]
 
 
 def _meant(name: str, table: str, names: Mapping[str, list[str]]) -> str:

@@ -16,6 +16,7 @@ from asepsis.core.contracts import Job, Plan
 from asepsis.core.errors import AsepsisError
 from asepsis.core.samples import Array
 from asepsis.core.updates import Reply
+from asepsis.engines.processes import end_with_parent, interrupts_held
 from asepsis.engines.worker import Worker, cores
 
 _worker: Worker | None = None
@@ -23,6 +24,7 @@ _worker: Worker | None = None
 
 def _begin(plan: bytes) -> None:
     global _worker
+    end_with_parent()
     torch.set_num_threads(1)
     _worker = Worker(pickle.loads(plan))  # noqa: S301 (our own bytes, from the parent process)
 
@@ -65,7 +67,8 @@ class Pool:
         ordered = sorted(jobs, key=lambda job: job.client)
         row = received.numpy()
         shares = [ordered[i :: self._count] for i in range(self._count)]
-        futures = [self._executor.submit(_run, row, share) for share in shares if share]
+        with interrupts_held():  # the first round starts the processes
+            futures = [self._executor.submit(_run, row, share) for share in shares if share]
         try:
             done = [pair for future in futures for pair in future.result()]
         except BrokenProcessPool:

@@ -65,6 +65,7 @@ def study_from(
     data.setdefault("name", label)
     single = len(data["scenarios"]) == 1 and wrapped
     _check_experiments(data["scenarios"], single)
+    _settle_seeds(data)
     study: Study = parse(Study, data, "")
     return study
 
@@ -81,6 +82,20 @@ def _check_experiments(scenarios: list[Any], single: bool) -> None:
             found.append(str(error))
     if found:
         raise ConfigError("\n".join(found))
+
+
+def _settle_seeds(data: dict[str, Any]) -> None:
+    """Let ``seed = 3`` in an experiment stand for ``seeds = [3]`` beside it."""
+    for scenario in data["scenarios"]:
+        experiment = scenario.get("experiment") if isinstance(scenario, dict) else None
+        if not isinstance(experiment, dict) or "seed" not in experiment:
+            continue
+        seed = experiment.pop("seed")
+        if "seeds" in data or "seeds" in scenario:
+            raise ConfigError(
+                "given beside seeds", place="seed", got=seed, fix="leave one of them out"
+            )
+        scenario["seeds"] = [seed]
 
 
 def _override(data: dict[str, Any], key: str, value: Any) -> None:
@@ -191,6 +206,7 @@ def _described(dataset: Component) -> str:
 def _cells(scenario: Scenario, title: str, seeds: tuple[int, ...]) -> list[Cell]:
     base = scenario.experiment.model_dump(mode="json")
     axes = scenario.over
+    _check_axes(axes)
     made = []
     for values in itertools.product(*axes.values()):
         data: dict[str, Any] = json.loads(json.dumps(base))
@@ -205,6 +221,15 @@ def _cells(scenario: Scenario, title: str, seeds: tuple[int, ...]) -> list[Cell]
         )
         made += [_cell(title, spec.model_copy(update={"seed": seed}), extra) for seed in seeds]
     return made
+
+
+def _check_axes(axes: Mapping[str, list[Any]]) -> None:
+    for key, values in axes.items():
+        place = f"over.{key}"
+        if key == "seed":
+            raise ConfigError("seeds are no axis", place=place, got=values, fix="use seeds = [...]")
+        if any(value in values[:number] for number, value in enumerate(values)):
+            raise ConfigError("a value stands there twice", place=place, got=values)
 
 
 def _cell(title: str, spec: Experiment, labels: tuple[tuple[str, str], ...]) -> Cell:

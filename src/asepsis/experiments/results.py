@@ -11,10 +11,11 @@ from typing import Any
 
 import pandas as pd
 
+from asepsis.core.errors import ConfigError
 from asepsis.experiments.plan import Cell, Plan, label_of, probe_name
 from asepsis.experiments.run import identity
 from asepsis.experiments.spec import Experiment, Study, parse
-from asepsis.experiments.store import Line, Store, footer_of, read_record, rounds_of
+from asepsis.experiments.store import Line, Store, damaged, footer_of, read_record, rounds_of
 from asepsis.metrics.backdoor import excess_success
 from asepsis.metrics.intervals import Interval, paired_difference, t_interval
 
@@ -241,14 +242,20 @@ def load_results(root: Path) -> Results:
     """
     store = Store(root)
     table = store.read_plan()
-    engine = str(table["engine"])
-    runs = []
-    for item in table["cells"]:
-        spec: Experiment = parse(Experiment, item.pop("spec"))
-        cell = Cell(**{**item, "labels": tuple(item["labels"].items())}, spec=spec)
-        runs.append(Run(cell, read_record(store.record(identity(spec, engine)))))
-    study: Study = parse(Study, table["study"])
-    return Results(study, runs, tuple(table["notes"]), root, engine)
+    try:
+        study: Study = parse(Study, table["study"])
+        cells = [_cell(item) for item in table["cells"]]
+        engine, notes = str(table["engine"]), tuple(str(note) for note in table["notes"])
+    except (AttributeError, ConfigError, KeyError, TypeError):
+        raise damaged(store.plan) from None
+    records = [store.record(identity(cell.spec, engine)) for cell in cells]
+    runs = [Run(cell, read_record(path)) for cell, path in zip(cells, records, strict=True)]
+    return Results(study, runs, notes, root, engine)
+
+
+def _cell(item: dict[str, Any]) -> Cell:
+    spec: Experiment = parse(Experiment, item.pop("spec"))
+    return Cell(**{**item, "labels": tuple(item["labels"].items())}, spec=spec)
 
 
 def describe_attack(cells: Iterable[Cell]) -> dict[str, str]:

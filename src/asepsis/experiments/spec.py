@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from asepsis.core.errors import ConfigError, did_you_mean
 from asepsis.core.registry import problems
@@ -20,7 +20,9 @@ Chance = Annotated[float, Field(ge=0, lt=1)]
 class Strict(BaseModel):
     """Text is never a number, NaN never an option, an unknown key never ignored."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, allow_inf_nan=False, ser_json_inf_nan="constants"
+    )
 
 
 def component(value: object) -> object:
@@ -112,15 +114,26 @@ class Experiment(Strict):
         return digest({**kept, "starts_at": self.threat.starts_at})
 
 
+def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("a seed twice would count one run as two")
+    return seeds
+
+
+Seeds = Annotated[
+    tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_distinct)
+]
+
+
 class Scenario(Strict):
     """One experiment and the axes along which it is varied."""
 
     title: str = ""
     experiment: Experiment
-    over: dict[str, list[Any]] = {}
+    over: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
     fallback: Component | None = None
     fetch_seconds: Annotated[float, Field(gt=0)] | None = None
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    seeds: Seeds | None = None
 
     _fallback = field_validator("fallback", mode="before")(
         lambda value: None if value is None else component(value)
@@ -136,7 +149,7 @@ class Study(Strict):
     paper: str = ""
     fidelity: str = "own"
     exploratory: bool = False
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    seeds: Seeds = (0,)
     scenarios: Annotated[tuple[Scenario, ...], Field(min_length=1)]
 
 

@@ -56,7 +56,12 @@ class Store:
     @property
     def used(self) -> bool:
         """Whether the folder already holds results."""
-        return (self.root / "study.json").exists()
+        return self.plan.exists()
+
+    @property
+    def plan(self) -> Path:
+        """Path of the study's plan."""
+        return self.root / "study.json"
 
     def record(self, digest: str) -> Path:
         """Path of a run's record."""
@@ -77,7 +82,7 @@ class Store:
 
     def write_plan(self, plan: Mapping[str, Any]) -> None:
         """Write ``study.json``."""
-        write_atomic(self.root / "study.json", (json.dumps(plan, indent=1) + "\n").encode())
+        write_atomic(self.plan, (json.dumps(plan, indent=1) + "\n").encode())
 
     def read_plan(self) -> dict[str, Any]:
         """Read ``study.json``.
@@ -85,14 +90,27 @@ class Store:
         Raises:
             StoreError: the folder holds no results.
         """
-        path = self.root / "study.json"
+        path = self.plan
         if not path.exists():
             raise StoreError(
                 "no results here", place=str(self.root), fix="name a folder that a run wrote"
             )
         with guarded(path):
-            plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            content = path.read_bytes()
+        try:
+            plan: dict[str, Any] = json.loads(content)
+        except (ValueError, RecursionError):
+            raise damaged(path) from None
         return plan
+
+
+def damaged(path: Path) -> StoreError:
+    """Return the error of a plan that is not what asepsis wrote."""
+    return StoreError(
+        "the study's plan is damaged",
+        place=str(path),
+        fix="run the study again with --resume and this --out: finished runs are kept",
+    )
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -171,8 +189,11 @@ def read_record(path: Path) -> list[Line]:
     lines: list[Line] = []
     for number, text in enumerate(raw, start=1):
         try:
-            lines.append(json.loads(text))
-        except ValueError:
+            line = json.loads(text)
+            if not isinstance(line, dict):
+                raise ValueError
+            lines.append(line)
+        except (ValueError, RecursionError):
             if any(raw[number:]):
                 raise StoreError(
                     f"line {number} of the record is damaged",
@@ -214,7 +235,9 @@ def locked(root: Path) -> Iterator[None]:
         yield
         return
     path = root / ".lock"
-    with guarded(path), path.open("w") as handle:
+    with guarded(path):
+        handle = path.open("w")
+    with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from multiprocessing.synchronize import Event
 from pathlib import Path
 from queue import Empty
 from typing import Any
 
 import torch
 
-from asepsis.core.errors import AsepsisError
+from asepsis.core.errors import AsepsisError, StoreError
+from asepsis.engines.processes import end_with_parent, interrupts_held
 from asepsis.experiments.plan import Cell, Plan
 from asepsis.experiments.run import Cancelled, RunOptions, identity, run_experiment
-from asepsis.experiments.store import Record, Store, locked
+from asepsis.experiments.store import Record, Store
 
 
 @dataclass(frozen=True)
@@ -49,15 +51,16 @@ def run_plan(
 
     Raises:
         KeyboardInterrupt: stopped by the user; checkpoints are written.
+        StoreError: the folder cannot be written any more; ``resume`` goes on.
+        AsepsisError: a worker process died; ``resume`` goes on.
     """
     groups = grouped(plan.cells)
     options = RunOptions(engine=engine, device=device, jobs=jobs, resume=resume)
-    with locked(store.root):
-        if jobs > 1 and len(groups) > 1:
-            _in_processes(groups, store, min(jobs, len(groups)), options, listener)
-        else:
-            for group in groups:
-                run_group(group, store, options, listener)
+    if jobs > 1 and len(groups) > 1:
+        _in_processes(groups, store, min(jobs, len(groups)), options, listener)
+        return
+    for group in groups:
+        run_group(group, store, options, listener)
 
 
 def grouped(cells: Iterable[Cell]) -> list[list[Cell]]:
@@ -74,6 +77,8 @@ def run_group(cells: list[Cell], store: Store, options: RunOptions, listener: Li
         told = replace(options, on_round=_teller(cell, listener))
         try:
             run_experiment(cell.spec, store, told)
+        except StoreError:
+            raise  # a full disk is no property of this cell
         except AsepsisError as error:
             _fail(cell, store, options.engine, str(error))
             listener(Progress("failed", cell, message=str(error)))
@@ -97,26 +102,27 @@ def _fail(cell: Cell, store: Store, engine: str, message: str) -> None:
 
 
 _messages: Any = None
-_stop: Event | None = None
+_stop: Any = None
+"""A shared byte: unlike an event it has no lock that a killed worker could take to its grave."""
 
 
-def _begin(messages: Any, stop: Event) -> None:
+def _begin(messages: Any, stop: Any) -> None:
     global _messages, _stop
     _messages, _stop = messages, stop
+    end_with_parent()
     # Progress is only shown: a worker must be able to end with messages nobody read.
     messages.cancel_join_thread()
     torch.set_num_threads(1)
 
 
 def _work(numbered: list[tuple[int, Cell]], root: str, settings: dict[str, Any]) -> None:
-    assert _stop is not None
     numbers = {cell: number for number, cell in numbered}
 
     def tell(progress: Progress) -> None:
         number = numbers[progress.cell]
         _messages.put((progress.kind, number, progress.round, progress.message))
 
-    options = RunOptions(**settings, stop=_stop.is_set)
+    options = RunOptions(**settings, stop=lambda: bool(_stop.value))
     try:
         run_group([cell for _, cell in numbered], Store(Path(root)), options, tell)
     except (Cancelled, KeyboardInterrupt):
@@ -127,37 +133,53 @@ def _in_processes(
     groups: list[list[Cell]], store: Store, jobs: int, options: RunOptions, listener: Listener
 ) -> None:
     context = multiprocessing.get_context("spawn")
-    messages, stop = context.Queue(), context.Event()
+    messages, stop = context.Queue(), context.RawValue("b", 0)
     inner = "serial" if options.engine in ("threads", "pool") else options.engine
     settings = {"engine": inner, "device": options.device, "jobs": 1, "resume": options.resume}
     cells = [cell for group in groups for cell in group]
     numbers = {id(cell): number for number, cell in enumerate(cells)}
-    with ProcessPoolExecutor(
+    executor = ProcessPoolExecutor(
         jobs, mp_context=context, initializer=_begin, initargs=(messages, stop)
-    ) as executor:
-        futures = [
-            executor.submit(
-                _work, [(numbers[id(cell)], cell) for cell in group], str(store.root), settings
-            )
-            for group in groups
-        ]
-        try:
-            while not all(future.done() for future in futures):
-                _drain(messages, cells, listener, wait=0.2)
-        except BaseException:
-            # Whatever went wrong here, the workers must hear of it before they are waited for.
-            stop.set()
-            executor.shutdown(wait=True, cancel_futures=True)
-            raise
-        _drain(messages, cells, listener, wait=0.05)
-        for future in futures:
+    )
+    try:
+        with interrupts_held():
+            futures = [
+                executor.submit(
+                    _work, [(numbers[id(cell)], cell) for cell in group], str(store.root), settings
+                )
+                for group in groups
+            ]
+        _watch(futures, lambda wait: _drain(messages, cells, listener, wait))
+    except BrokenProcessPool:
+        raise AsepsisError(
+            "a worker process died (out of memory, or killed)",
+            place="--jobs",
+            got=jobs,
+            fix="go on with --resume, or with fewer --jobs",
+        ) from None
+    finally:
+        # Whatever went wrong, the workers must hear of it before they are waited for.
+        stop.value = 1
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _watch(futures: Sequence[Future[None]], drain: Callable[[float], None]) -> None:
+    """Pass messages on until all work is done; the first error ends it."""
+    pending = list(futures)
+    while pending:
+        drain(0.2)
+        done = [future for future in pending if future.done()]
+        for future in done:
             future.result()
+        pending = [future for future in pending if future not in done]
+    drain(0.05)
 
 
 def _drain(messages: Any, cells: list[Cell], listener: Listener, wait: float) -> None:
+    until = time.monotonic() + wait
     try:
-        while True:
-            kind, number, round_, message = messages.get(timeout=wait)
+        while (left := until - time.monotonic()) > 0:
+            kind, number, round_, message = messages.get(timeout=left)
             listener(Progress(kind, cells[number], round_, message))
     except Empty:
         return

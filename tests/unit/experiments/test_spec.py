@@ -69,7 +69,7 @@ def test_every_attacked_cell_has_its_twin() -> None:
 
 def test_the_quickstart_is_what_it_says() -> None:
     plan = plan_study(load_study("quickstart"))
-    poisoning = [cell for cell in plan.cells if cell.scenario != "a curious server"]
+    poisoning = [cell for cell in plan.cells if not cell.scenario.startswith("a curious server")]
     assert len(poisoning) == 72
     assert {cell.attack for cell in poisoning} == {"none", "label-flip", "badnets", "ipm"}
     assert {cell.defense for cell in poisoning} == {"mean", "trimmed-mean", "multi-krum"}
@@ -78,7 +78,7 @@ def test_the_quickstart_is_what_it_says() -> None:
 def test_a_twin_is_asked_about_the_backdoors_of_its_attacked_cells() -> None:
     plan = plan_study(load_study("quickstart"))
     for cell in plan.cells:
-        wanted = cell.attack == "none" and cell.scenario != "a curious server"
+        wanted = cell.attack == "none" and not cell.scenario.startswith("a curious server")
         assert bool(cell.spec.probes) == wanted
 
 
