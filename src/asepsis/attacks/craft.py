@@ -42,10 +42,21 @@ def craft(
                 [-2., -3.]])
     """
     rows, give_back = take_matrix(honest, "honest")
-    if malicious < 1:
-        raise ConfigError("at least one hostile row", place="malicious", got=malicious)
+    if not isinstance(malicious, int) or isinstance(malicious, bool) or malicious < 1:
+        raise ConfigError(
+            "the number of hostile rows is an integer of at least 1",
+            place="malicious",
+            got=malicious,
+        )
     if not len(rows):
         raise ConfigError("no honest rows to look at", place="honest", got=tuple(rows.shape))
+    if options and not isinstance(attack, str):
+        raise ConfigError(
+            "options go with an attack's name",
+            place="attack",
+            got=options,
+            fix="build it with them",
+        )
     built = build("attack", {"name": attack, **options}) if isinstance(attack, str) else attack
     if not isinstance(built, UpdateAttack):
         raise ConfigError(

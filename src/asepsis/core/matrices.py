@@ -25,7 +25,8 @@ def take_matrix(matrix: object, place: str) -> tuple[Tensor, GiveBack]:
     float64 already: do not write to it.
 
     Raises:
-        ConfigError: not a PyTorch tensor or NumPy array, not real floating point, not 2-D.
+        ConfigError: not a PyTorch tensor or NumPy array, not real floating point, not 2-D, or
+            without columns.
 
     Example:
         >>> rows, give_back = take_matrix(np.zeros((2, 3), np.float16), "matrix")
@@ -39,6 +40,10 @@ def take_matrix(matrix: object, place: str) -> tuple[Tensor, GiveBack]:
             place=place,
             got=tuple(rows.shape),
             fix="one row for each client",
+        )
+    if not rows.shape[1]:
+        raise ConfigError(
+            "an update has at least one coordinate", place=place, got=tuple(rows.shape)
         )
     return rows, give_back
 

@@ -38,8 +38,10 @@ _BLAS = threading.Lock()
 def usable_rows(rows: Rows) -> Tensor:
     """Return which rows are finite and no larger than :data:`LARGEST` (bool ``[n]``)."""
     usable = torch.ones(rows.shape[0], dtype=torch.bool)
+    # Compared in the rows' own dtype, where LARGEST may round to infinity.
+    largest = min(LARGEST, torch.finfo(rows.matrix.dtype).max)
     for block in _blocks(rows):
-        usable &= (block.abs() <= LARGEST).all(dim=1).cpu()
+        usable &= (block.abs() <= largest).all(dim=1).cpu()
     return usable
 
 

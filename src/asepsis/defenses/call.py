@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast, overload
 
 import torch
+from numpy.typing import NDArray
 
 from asepsis.core.errors import ConfigError, QuorumError
 from asepsis.core.matrices import M, take_matrix
@@ -15,6 +16,7 @@ from asepsis.core.updates import Individual, Rows, State
 from asepsis.defenses.pipeline import Pipeline, build_pipeline
 
 Stage = str | Mapping[str, Any] | object
+Weights = Sequence[float] | NDArray[Any] | torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,7 @@ def aggregate(
     matrix: M,
     rule: Stage | Sequence[Stage] = ...,
     *,
-    weights: Sequence[float] | None = ...,
+    weights: Weights | None = ...,
     state: State | None = ...,
     seed: int = ...,
     explain: Literal[False] = ...,
@@ -50,7 +52,7 @@ def aggregate(
     matrix: M,
     rule: Stage | Sequence[Stage] = ...,
     *,
-    weights: Sequence[float] | None = ...,
+    weights: Weights | None = ...,
     state: State | None = ...,
     seed: int = ...,
     explain: Literal[True],
@@ -62,7 +64,7 @@ def aggregate(
     matrix: M,
     rule: Stage | Sequence[Stage] = "mean",
     *,
-    weights: Sequence[float] | None = None,
+    weights: Weights | None = None,
     state: State | None = None,
     seed: int = 0,
     explain: bool = False,
@@ -82,7 +84,7 @@ def aggregate(
 
     Raises:
         ConfigError: an unknown rule, a wrong option or matrix.
-        QuorumError: too few finite rows for the rule.
+        QuorumError: too few finite rows for the rule, or a result that is not finite.
 
     Example:
         >>> aggregate(torch.tensor([[0.0], [1.0], [1e9]]), "trimmed-mean", f=1)
@@ -93,10 +95,11 @@ def aggregate(
     delivery = Individual(tuple(range(len(rows))), Rows(rows), _weights(weights, len(rows)))
     if not len(rows):
         raise QuorumError("nothing to aggregate", place="matrix", got=tuple(rows.shape))
-    before = pipeline.init(rows.shape[1]) if state is None else state
-    after, outcome = pipeline.receive(before, delivery, 0, Streams(seed))
+    before = _state(state, pipeline, rows.shape[1])
+    arrived = pipeline.transport.deliver(delivery)
+    after, outcome = pipeline.receive(before, arrived, 0, Streams(seed))
     if outcome.aggregate is None:
-        raise QuorumError(str(outcome.void).removeprefix("no-quorum: "), place="matrix")
+        raise QuorumError(_reason(str(outcome.void)), place="matrix")
     value = cast(M, give_back(outcome.aggregate.delta.to(rows)))
     if not explain:
         return value
@@ -117,12 +120,46 @@ def _pipeline(rule: Stage | Sequence[Stage], options: Mapping[str, Any]) -> Pipe
     return build_pipeline(rule if isinstance(rule, list | tuple) else [rule], "rule")
 
 
-def _weights(weights: Sequence[float] | None, rows: int) -> torch.Tensor:
+def _weights(weights: Weights | None, rows: int) -> torch.Tensor:
     if weights is None:
         return torch.ones(rows, dtype=torch.float64)
-    made = torch.as_tensor(weights, dtype=torch.float64)
+    try:
+        made = torch.as_tensor(weights, dtype=torch.float64).cpu()
+    except (TypeError, ValueError, RuntimeError):
+        raise ConfigError(
+            "weights are numbers", place="weights", got=weights, fix=f"give {rows}, one a row"
+        ) from None
     if made.shape != (rows,):
         raise ConfigError(
             "one weight a row", place="weights", got=tuple(made.shape), fix=f"give {rows}"
         )
     return made
+
+
+def _state(state: State | None, pipeline: Pipeline, dim: int) -> State:
+    fresh = pipeline.init(dim)
+    if state is None:
+        return fresh
+    places = {str(place) for place in range(len(pipeline.screens) + 1)}
+    fits = (
+        isinstance(state, dict)
+        and state.keys() >= fresh.keys()
+        and all(str(key).partition("/")[0] in places for key in state)
+        and all(isinstance(value, torch.Tensor) for value in state.values())
+        # A stage that remembers a growing number of clients starts with an empty tensor.
+        and all(state[k].shape == v.shape for k, v in fresh.items() if v.numel())
+    )
+    if not fits:
+        raise ConfigError(
+            "this state belongs to another pipeline or another number of coordinates",
+            place="state",
+            got=sorted(map(str, state)) if isinstance(state, dict) else type(state).__name__,
+            fix="pass on the state that an earlier call with the same stages returned",
+        )
+    return state
+
+
+def _reason(void: str) -> str:
+    if void == "overflow":
+        return "the result is too large for its dtype"
+    return void.removeprefix("no-quorum: ")

@@ -6,6 +6,7 @@ dropped first, and each spends one of the rule's ``f``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,13 +20,13 @@ from asepsis.core.errors import ConfigError, QuorumError
 from asepsis.core.registry import DEFENSES, build, entries, find, lookup, options_of, split_spec
 from asepsis.core.rng import Draw, Streams
 from asepsis.core.updates import Aggregate, Delivery, Individual, State, Summed
-from asepsis.defenses.quorum import require_rows
+from asepsis.defenses.quorum import require, require_rows
 
 LARGEST_SUM = 1e30
 """A secure sum beyond this is out of range: no honest update comes near it."""
 
 LARGEST_COUNT = 1e9
-"""No hospital has more samples; a claim beyond it, or not a positive number, counts as one."""
+"""No hospital has more samples; a claim beyond it, or below zero, counts as one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,11 +134,14 @@ class Pipeline:
     def _receive_sum(
         self, state: State, delivery: Summed, round_: int, streams: Streams
     ) -> tuple[State, Outcome]:
-        if not bool((delivery.total.abs() <= LARGEST_SUM).all()) or not delivery.weight > 0:
+        in_range = bool((delivery.total.abs() <= LARGEST_SUM).all())
+        if not in_range or not 0 < delivery.weight < math.inf:
             return state, Outcome(None, "non-finite or out-of-range sum")
         states = _split(state, len(self._stages))
         context = _contexts(round_, streams, spent=0)[0]
         after, aggregate = self.rule.apply(states[-1], delivery, context)
+        if not bool(torch.isfinite(aggregate.delta).all()):
+            return state, Outcome(None, "overflow")
         report = StageReport(
             self._name_of(self.rule), "aggregator", 0.0, aggregate.measurements, {}
         )
@@ -153,6 +157,7 @@ class Pipeline:
         states = _split(state, len(self._stages))
         reports: list[StageReport] = []
         for place, screen in enumerate(self.screens):
+            require(self._name_of(screen), len(delivery.clients), 0, lambda _: 1)
             states[place], screened = screen.apply(states[place], delivery, contexts[place])
             changed = share_changed(delivery, screened.delivery)
             reports.append(
@@ -202,7 +207,7 @@ def _contexts(round_: int, streams: Streams, spent: int) -> _Contexts:
 def admit(delivery: Individual) -> tuple[Individual, tuple[int, ...]]:
     """Let finite rows in and name the clients whose rows are not.
 
-    Claimed counts that are no positive number, or absurd, count as one sample.
+    Claimed counts that are negative, no number or absurd count as one sample.
     """
     usable = robust_math.usable_rows(delivery.rows)
     dropped = tuple(c for c, ok in zip(delivery.clients, usable.tolist(), strict=True) if not ok)

@@ -36,8 +36,10 @@ largest f that fits is 1
         return
     fitting = [g for g in range(min(f, rows + 1)) if smallest(g) <= rows]
     fix = f"the largest f that fits is {fitting[-1]}" if fitting else "no smaller f fits"
+    with_f = f" with f = {f}" if f else ""
+    needed = smallest(f)
     raise QuorumError(
-        f"{name} with f = {f} needs at least {smallest(f)} rows",
+        f"{name}{with_f} needs at least {needed} row{'s' if needed > 1 else ''}",
         got=rows,
         fix=fix if f else "let more clients take part",
     )

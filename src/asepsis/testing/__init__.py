@@ -1,1 +1,16 @@
-"""..."""
+"""Public conformance checks: whoever adds a component proves it with one call in a test.
+
+Each check raises ``AssertionError`` with a message that names the component and the promise it
+broke. They are deterministic and need no test runner.
+
+>>> from asepsis.core.registry import build
+>>> check_rule(build("aggregator", "median"))
+>>> check_update_attack(build("attack", "ipm"))
+"""
+
+from asepsis.testing.attacks import check_update_attack
+from asepsis.testing.breakdown import check_breakdown
+from asepsis.testing.rules import check_rule
+from asepsis.testing.screens import check_screen
+
+__all__ = ["check_breakdown", "check_rule", "check_screen", "check_update_attack"]

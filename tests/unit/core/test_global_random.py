@@ -28,7 +28,7 @@ def offenses(tree: ast.AST) -> list[str]:
             owner, name = ast.unparse(node.func.value), node.func.attr
             keyed = any(keyword.arg == "generator" for keyword in node.keywords)
             legacy = owner in ("np.random", "numpy.random") and name not in (
-                "Generator", "Philox", "default_rng",
+                "Generator", "Philox", "default_rng", "get_state",
             )  # fmt: skip
             torch_draw = name in DRAWS and owner.startswith(("torch", "nn.init", "init"))
             if legacy or (torch_draw and not keyed and owner != "torch.default_generator"):

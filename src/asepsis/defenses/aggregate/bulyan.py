@@ -45,7 +45,8 @@ class Bulyan:
     theta = n - 2f rows of x ``[n, d]`` are picked one after another, each by Krum on the k rows
     that remain (scores over the max(k - f - 2, 1) nearest others; ties to the lowest client id).
     Of these, per coordinate, delta is the mean of the beta = theta - 2f values nearest their
-    median. Claimed counts are ignored.
+    median. Claimed counts are ignored. With f = 1 or 2, the last picks score a single neighbor,
+    and two rows that are each other's nearest tie: there the ids decide, whoever sent the rows.
 
     Raises ``QuorumError`` unless n >= 4f + 3.
 
@@ -62,7 +63,7 @@ class Bulyan:
     """
 
     accepts: ClassVar[frozenset[type]] = frozenset({Individual})
-    claims: ClassVar[frozenset[str]] = frozenset({"permutation", "translation", "breakdown-range"})
+    claims: ClassVar[frozenset[str]] = frozenset({"translation", "breakdown-range"})
 
     f: Annotated[int, Field(ge=0)] = 1
 
