@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +13,16 @@ import sklearn.datasets  # noqa: F401 (likewise)
 import torch
 
 
+def numpys_state() -> Any:
+    """State of NumPy's global generator."""
+    return np.random.get_state(legacy=False)["state"]["key"].copy()  # noqa: NPY002
+
+
 @pytest.fixture(autouse=True)
 def global_generators_stay_put() -> Iterator[None]:
     """Fail a test that moves the global generator of torch, NumPy or Python."""
-    before = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())  # noqa: NPY002
+    before = (torch.get_rng_state(), numpys_state(), random.getstate())
     yield
     assert torch.equal(before[0], torch.get_rng_state()), "torch's global generator moved"
-    assert (before[1] == np.random.get_state()[1]).all(), "NumPy's global generator moved"  # noqa: NPY002
+    assert (before[1] == numpys_state()).all(), "NumPy's global generator moved"
     assert before[2] == random.getstate(), "Python's global generator moved"

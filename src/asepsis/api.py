@@ -115,16 +115,36 @@ def prepare(plan: Plan, out: Path, how: RunOptions) -> Store:
         StoreError: the folder already holds results and ``resume`` was not asked for.
     """
     store = Store(out)
+    store.check_place()
     if store.used and not how.resume:
         raise StoreError(
             "the folder already holds results",
             place=str(out),
             fix="go on with --resume, or choose another place with --out DIR",
         )
+    if store.used:
+        check_same_study(store, plan)
     check_device(how.device)
     check_engine(how.engine)
     check_plan(plan, how.engine)
     return store
+
+
+def check_same_study(store: Store, plan: Plan) -> None:
+    """Refuse to resume with settings that would orphan runs that are already there.
+
+    Raises:
+        StoreError: the folder holds runs that are not in the plan.
+    """
+    asked = {cell.spec.digest() for cell in plan.cells}
+    kept = {run.cell.spec.digest() for run in load_results(store.root).runs}
+    if not kept <= asked:
+        raise StoreError(
+            "the folder holds a study with other settings",
+            place=str(store.root),
+            got=f"{len(kept - asked)} runs that these settings do not ask for",
+            fix="resume with the settings it was started with, or choose another --out DIR",
+        )
 
 
 def execute(

@@ -63,10 +63,6 @@ class Streams:
         """Return a 63-bit integer for this address, a seed for other generators."""
         return int.from_bytes(self._digest(draw, coordinates)[:8], "little") >> 1
 
-    def torch_at(self, draw: Draw, *coordinates: int) -> torch.Generator:
-        """Return a fresh PyTorch CPU generator for this address."""
-        return torch.Generator().manual_seed(self.integer(draw, *coordinates))
-
     def _digest(self, draw: Draw, coordinates: tuple[int, ...]) -> bytes:
         text = "|".join([_VERSION, str(self.seed), draw.value, *map(str, coordinates)])
         return hashlib.blake2b(text.encode(), digest_size=16).digest()

@@ -20,8 +20,6 @@ class Role(StrEnum):
 
     CLIENT = "client"
     SERVER = "server"
-    EAVESDROPPER = "eavesdropper"
-    RECIPIENT = "recipient"
 
 
 class Sees(StrEnum):
@@ -42,18 +40,9 @@ class Sees(StrEnum):
         return order.index(self) >= order.index(needed)
 
 
-class Touches(StrEnum):
-    """What an attack changes."""
-
-    NOTHING = "nothing"
-    DATA = "data"
-    TRAINING = "training"
-    UPDATE = "update"
-
-
 @dataclass(frozen=True, kw_only=True)
 class ThreatModel:
-    """Who attacks, what they see and touch, and when.
+    """Who attacks, what they see, and when.
 
     ``starts_at`` is the first attacked round (0-based); ``rounds`` how many rounds they attack,
     ``None`` until the end.
@@ -61,7 +50,6 @@ class ThreatModel:
 
     role: Role = Role.CLIENT
     sees: Sees = Sees.OMNISCIENT
-    touches: frozenset[Touches] = frozenset({Touches.DATA, Touches.UPDATE})
     clients: tuple[int, ...] = ()
     starts_at: int = 0
     rounds: int | None = None
@@ -152,15 +140,16 @@ class Learner:
 class ServerView:
     """What a curious server has: what it sent, what was delivered, facts, and the learner.
 
-    ``step`` is the product of learning rate and local steps that turns a delta into an average
-    gradient; ``batch`` the local batch size. Both are part of the protocol it runs.
+    ``scale(samples)`` is the sum of learning rates over the local steps of a hospital with so
+    many samples: it turns a delta into an average gradient. ``batch`` is the local batch size.
+    Both are part of the protocol that the server runs.
     """
 
     facts: Facts
     sent: Tensor
     delivery: Delivery
     learner: Learner
-    step: float
+    scale: Callable[[int], float]
     batch: int
 
 

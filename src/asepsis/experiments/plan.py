@@ -58,6 +58,13 @@ def study_from(
 ) -> Study:
     """Validate a study, or a single experiment, given as a table."""
     wrapped = "scenarios" not in data
+    if not isinstance(data.get("scenarios", []), list):
+        raise ConfigError(
+            "input should be a valid array",
+            place="scenarios",
+            got=data["scenarios"],
+            fix="use [[scenarios]]",
+        )
     if wrapped:
         data = _one_scenario(data, label)
     for key, value in (overrides or {}).items():
@@ -65,7 +72,6 @@ def study_from(
     data.setdefault("name", label)
     single = len(data["scenarios"]) == 1 and wrapped
     _check_experiments(data["scenarios"], single)
-    _settle_seeds(data)
     study: Study = parse(Study, data, "")
     return study
 
@@ -78,27 +84,23 @@ def _check_experiments(scenarios: list[Any], single: bool) -> None:
             continue  # the study's own validation says so
         try:
             parse(Experiment, scenario["experiment"], "" if single else f"scenarios[{number}]")
+            _check_reserved(scenario, "" if single else f"scenarios[{number}]")
         except ConfigError as error:
             found.append(str(error))
     if found:
         raise ConfigError("\n".join(found))
 
 
-def _settle_seeds(data: dict[str, Any]) -> None:
-    """Let ``seed = 3`` in an experiment stand for ``seeds = [3]`` beside it."""
-    for scenario in data["scenarios"]:
-        experiment = scenario.get("experiment") if isinstance(scenario, dict) else None
-        if not isinstance(experiment, dict) or "seed" not in experiment:
-            continue
-        seed = experiment.pop("seed")
-        if "seeds" in data or "seeds" in scenario:
-            raise ConfigError(
-                "given beside seeds", place="seed", got=seed, fix="leave one of them out"
-            )
-        scenario["seeds"] = [seed]
+def _check_reserved(scenario: dict[str, Any], place: str) -> None:
+    """Refuse what the study sets itself, instead of dropping it silently."""
+    for key, fix in (("seed", "list the seeds in seeds = [...]"), ("probes", "leave it out")):
+        if scenario["experiment"].get(key) or key in scenario.get("over", {}):
+            raise ConfigError(f"{key} is set by the study", place=place or key, fix=fix)
 
 
 def _override(data: dict[str, Any], key: str, value: Any) -> None:
+    if key == "seed":
+        key, value = "seeds", [value]
     if key in ("seeds", "exploratory"):
         data[key] = value
         return
@@ -116,7 +118,10 @@ def _override(data: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _one_scenario(data: dict[str, Any], label: str) -> dict[str, Any]:
-    of_study, of_scenario = ["seeds", "title", "exploratory"], ["over", "fallback"]
+    of_study = ["seeds", "title", "exploratory"]
+    of_scenario = ["over", "fallback", "fetch_seconds"]
+    if "seed" in data and "seeds" not in data:
+        data["seeds"] = [data.pop("seed")]
     study = {key: data.pop(key) for key in of_study if key in data}
     scenario = {key: data.pop(key) for key in of_scenario if key in data}
     data.setdefault("name", label)
@@ -172,10 +177,13 @@ def plan_study(study: Study) -> Plan:
     """
     cells: list[Cell] = []
     notes: list[str] = []
-    for scenario in study.scenarios:
+    for number, scenario in enumerate(study.scenarios, start=1):
+        suffix = f" {number}" if len(study.scenarios) > 1 else ""
         settled, note = _with_data(scenario)
         notes += note
-        cells += _cells(settled, settled.title or study.name, settled.seeds or study.seeds)
+        cells += _cells(
+            settled, settled.title or f"{study.name}{suffix}", settled.seeds or study.seeds
+        )
     return Plan(study, tuple(_with_twins(cells)), tuple(dict.fromkeys(notes)))
 
 
@@ -225,11 +233,8 @@ def _cells(scenario: Scenario, title: str, seeds: tuple[int, ...]) -> list[Cell]
 
 def _check_axes(axes: Mapping[str, list[Any]]) -> None:
     for key, values in axes.items():
-        place = f"over.{key}"
-        if key == "seed":
-            raise ConfigError("seeds are no axis", place=place, got=values, fix="use seeds = [...]")
         if any(value in values[:number] for number, value in enumerate(values)):
-            raise ConfigError("a value stands there twice", place=place, got=values)
+            raise ConfigError("a value stands there twice", place=f"over.{key}", got=values)
 
 
 def _cell(title: str, spec: Experiment, labels: tuple[tuple[str, str], ...]) -> Cell:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from asepsis.core.contracts import Attack, BackdoorAttack, ModelBuilder, ServerAttack, Task
 from asepsis.core.errors import ConfigError
-from asepsis.core.registry import build, options_of
+from asepsis.core.registry import build, lookup, options_of
 from asepsis.core.rng import Streams
 from asepsis.core.samples import DataFacts, Hospital, Kind
 from asepsis.core.threat import Role, Sees, ThreatModel
@@ -104,7 +104,7 @@ def resolve(spec: Experiment) -> tuple[Parts, dict[str, Any]]:
         place: {"name": asked if isinstance(asked, str) else asked["name"], **options_of(made)}
         for place, (asked, made) in named.items()
     }
-    protocol = digest({"spec": spec.protocol(), "data": data_digest})
+    protocol = digest({"spec": spec.protocol(), "data": data_digest, "seed": spec.seed})
     return parts, {
         "components": resolved,
         "defenses": parts.pipeline.describe(),
@@ -112,10 +112,17 @@ def resolve(spec: Experiment) -> tuple[Parts, dict[str, Any]]:
         "hospitals": [hospital.name for hospital in hospitals],
         "classes": list(facts.classes),
         "primary": task.primary,
+        "public": public(spec),
         "samples": [[len(part) for part in (h.train, h.validation, h.test)] for h in hospitals],
         "data": data_digest,
         "protocol": protocol,
     }
+
+
+def public(spec: Experiment) -> bool:
+    """Whether anybody may see this data: only then are pixels kept with the results."""
+    card = lookup("dataset", spec.dataset["name"]).card  # type: ignore[attr-defined]
+    return bool(card.public or card.synthetic)
 
 
 def _task_for(kind: Kind) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from asepsis.core.errors import ConfigError
-from asepsis.experiments.plan import Cell, Plan, label_of, probe_name
+from asepsis.experiments.plan import Cell, Plan, probe_name
 from asepsis.experiments.run import identity
 from asepsis.experiments.spec import Experiment, Study, parse
 from asepsis.experiments.store import Line, Store, damaged, footer_of, read_record, rounds_of
@@ -234,12 +233,13 @@ def plan_table(plan: Plan, engine: str) -> dict[str, Any]:
     }
 
 
-def load_results(root: Path) -> Results:
+def load_results(root: Path | str) -> Results:
     """Read a results folder.
 
     Raises:
         StoreError: it holds no results, or they are damaged.
     """
+    root = Path(root)
     store = Store(root)
     table = store.read_plan()
     try:
@@ -256,12 +256,3 @@ def load_results(root: Path) -> Results:
 def _cell(item: dict[str, Any]) -> Cell:
     spec: Experiment = parse(Experiment, item.pop("spec"))
     return Cell(**{**item, "labels": tuple(item["labels"].items())}, spec=spec)
-
-
-def describe_attack(cells: Iterable[Cell]) -> dict[str, str]:
-    """Return, for every attack of a plan, its name with the options that were set."""
-    return {
-        cell.attack: label_of(cell.spec.attack, options=True)
-        for cell in cells
-        if cell.spec.attack is not None
-    }

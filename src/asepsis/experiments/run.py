@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import resource
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from asepsis.core.contracts import Engine
+from asepsis.core.registry import options_of
 from asepsis.engines import NUMERICS, make_engine
 from asepsis.experiments.resolve import resolve
 from asepsis.experiments.spec import Experiment
@@ -66,9 +65,15 @@ def run_experiment(
     options = options or RunOptions()
     if store is not None and options.resume:
         done = read_record(store.record(identity(spec, options.engine)))
-        if (footer := footer_of(done)) and footer["result"]["status"] in ("success", "diverged"):
+        footer = footer_of(done)
+        if footer and fresh(done) and footer["result"]["status"] in ("success", "diverged"):
             return done
     return _Run(spec, store, options).play()
+
+
+def fresh(lines: list[Line]) -> bool:
+    """Whether a record was made by the code that runs now: others must not be mixed with it."""
+    return bool(lines) and lines[0]["result"].get("code") == code_version()
 
 
 def identity(spec: Experiment, engine: str) -> str:
@@ -83,6 +88,10 @@ class _Run:
         self.name = identity(spec, options.engine)
         parts, self.resolved = resolve(spec)
         self.federation, self.oracle = assemble(replace(parts, device=options.device))
+        if self.federation.attack is not None:
+            # Fitted to data by now: the record says which trigger was really stamped.
+            fitted = options_of(self.federation.attack)
+            self.resolved["components"]["attack"].update(fitted)
         self.rounds = spec.federation.rounds
         self.starts_at = self.federation.threat.starts_at
         self.state, kept = self._first_state()
@@ -106,7 +115,6 @@ class _Run:
                 "engine": self.options.engine,
                 "device": self.options.device,
                 "packages": packages(),
-                "argv": [os.path.basename(part) for part in sys.argv[:1]] + sys.argv[1:],
                 "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             },
         }
@@ -128,8 +136,7 @@ class _Run:
             state = RoundState.from_tensors(tensors).to(self.options.device)
             lines = read_record(record)
             kept = [line for line in rounds_of(lines) if line["result"]["round"] < state.round]
-            same_code = lines and lines[0]["result"]["code"] == code_version()
-            if same_code and len(kept) == state.round:
+            if fresh(lines) and len(kept) == state.round:
                 return state, kept
         return begin, []
 
@@ -176,7 +183,7 @@ class _Run:
         if evidence is None:
             return None
         revealed = self.oracle.reveal(evidence, outcome.round, outcome.cohort.present)
-        if self.store is not None:
+        if self.store is not None and self.resolved["public"]:
             path = self.store.artifact(self.name, outcome.round)
             write_tensors(path, {"truth": revealed.truth, "guess": revealed.guess})
         about = {"kind": evidence.kind, "about": evidence.about}
@@ -187,7 +194,7 @@ class _Run:
         if self.store is None or self.starts_at == 0 or self.state.round != self.starts_at:
             return
         record, checkpoint = self.store.prefix(self._prefix_name())
-        if not checkpoint.exists():
+        if not checkpoint.exists() or not fresh(read_record(record)):
             Record(record, self.record.lines[: self.starts_at + 1])
             write_tensors(checkpoint, self.state.tensors())
 
@@ -197,7 +204,7 @@ class _Run:
         self._saved = time.monotonic()
 
     def _finish(self) -> None:
-        result = summarize(self.record.lines, TAIL)
+        result = summarize(self.record.lines, TAIL, self.starts_at)
         result["hospitals"], result["worst"] = self.oracle.hospitals(self.state.row)
         result["row"] = row_digest(self.state)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

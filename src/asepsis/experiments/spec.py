@@ -96,13 +96,15 @@ class Experiment(Strict):
         return digest(self.model_dump(mode="json", exclude={"name"}))
 
     def protocol(self) -> str:
-        """Return the hash of what must be equal for two runs to be compared.
+        """Return the hash of what must be equal for two experiments to be ranked.
 
-        Everything but the attack, the defenses and the seeds; and of a backdoor its trigger,
-        target and share.
+        Everything but the attack's method, the defenses and the seeds; of an attack its trigger,
+        target and share count. A run's own protocol hash adds seed and split hashes.
         """
         left_out = {"name", "attack", "probes", "defenses", "seed", "partition_seed"}
-        return digest(self.model_dump(mode="json", exclude=left_out))
+        kept = self.model_dump(mode="json", exclude=left_out)
+        poison = {key: (self.attack or {}).get(key) for key in ("trigger", "target", "share")}
+        return digest({**kept, "poison": poison})
 
     def twin(self) -> Experiment:
         """Return the attack-free twin: the same cohorts, batches and noise, nobody attacking."""

@@ -63,6 +63,24 @@ class Store:
         """Path of the study's plan."""
         return self.root / "study.json"
 
+    def check_place(self) -> None:
+        """Refuse a place where no folder can be made, without making one.
+
+        Raises:
+            StoreError: the folder, or the closest one above it that exists, cannot be written.
+        """
+        closest = next(
+            place for place in (self.root, *self.root.absolute().parents) if place.exists()
+        )
+        if closest.is_dir() and os.access(closest, os.W_OK | os.X_OK):
+            return
+        raise StoreError(
+            "no results folder can be made here" if closest.is_dir() else "a file is in the way",
+            place=str(self.root),
+            got=str(closest),
+            fix="choose another place with --out DIR",
+        )
+
     def record(self, digest: str) -> Path:
         """Path of a run's record."""
         return self.root / "runs" / f"{digest}.jsonl"
@@ -109,7 +127,7 @@ def damaged(path: Path) -> StoreError:
     return StoreError(
         "the study's plan is damaged",
         place=str(path),
-        fix="run the study again with --resume and this --out: finished runs are kept",
+        fix="delete it and run the study again with --resume: finished runs are kept",
     )
 
 

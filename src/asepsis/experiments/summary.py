@@ -38,12 +38,17 @@ def round_line(
     return {"type": "round", "result": result, "observed": {"seconds": seconds}}
 
 
-def summarize(lines: list[Line], tail: int) -> dict[str, Any]:
-    """Return the footer's deterministic part: status, last round, mean of the last rounds."""
+def summarize(lines: list[Line], tail: int, start: int = 0) -> dict[str, Any]:
+    """Return the footer's deterministic part: status, last round, mean of the last rounds.
+
+    The mean is over the last ``tail`` scored rounds from round ``start`` on, the attack's first:
+    rounds before it say nothing of the attack, and its twin is averaged over the same ones.
+    """
     rounds = [line["result"] for line in rounds_of(lines)]
     scored = [item["metrics"] for item in rounds if item["metrics"]]
     last = scored[-1] if scored else {}
-    ending = scored[-tail:]
+    ending = [item["metrics"] for item in rounds if item["metrics"] and item["round"] >= start]
+    ending = ending[-tail:]
     mean = {
         name: _mean([item[name] for item in ending if name in item])
         for name in last
@@ -91,19 +96,28 @@ def activation(rounds: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def detection(rounds: list[dict[str, Any]]) -> dict[str, float]:
-    """Score the rule's verdicts on single hospitals against the truth: mean over rounds.
+    """Score what all stages together let through of each hospital against the truth.
 
-    Only attacked rounds count, and only rules that speak about single hospitals.
+    A hospital's verdict is the product of the shares that the front door, the screens and the
+    rule let through; the mean over attacked rounds in which any stage spoke of single hospitals.
     """
-    found = []
-    for item in rounds:
-        verdicts = item["stages"][-1]["verdicts"] if item["stages"] else {}
-        if item["hostile"] and verdicts:
-            known = {int(client): float(share) for client, share in verdicts.items()}
-            found.append(detection_metrics(known, item["hostile"]))
+    found = [
+        detection_metrics(_let_through(item), item["hostile"])
+        for item in rounds
+        if item["hostile"] and (item["dropped"] or any(s["verdicts"] for s in item["stages"]))
+    ]
     names = found[0] if found else {}
     return {name: _mean([scores[name] for scores in found]) for name in names}
 
 
+def _let_through(item: dict[str, Any]) -> dict[int, float]:
+    shares = {client: float(client not in item["dropped"]) for client in item["present"]}
+    for stage in item["stages"]:
+        for client, share in stage["verdicts"].items():
+            shares[int(client)] *= float(share)
+    return shares
+
+
 def _mean(values: list[float]) -> float:
-    return math.fsum(values) / len(values) if values else math.nan
+    known = [value for value in values if not math.isnan(value)]
+    return math.fsum(known) / len(known) if known else math.nan

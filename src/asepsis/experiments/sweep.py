@@ -18,7 +18,7 @@ from asepsis.core.errors import AsepsisError, StoreError
 from asepsis.engines.processes import end_with_parent, interrupts_held
 from asepsis.experiments.plan import Cell, Plan
 from asepsis.experiments.run import Cancelled, RunOptions, identity, run_experiment
-from asepsis.experiments.store import Record, Store
+from asepsis.experiments.store import Record, Store, read_record
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,14 @@ def _teller(cell: Cell, listener: Listener) -> Callable[[int], None]:
 def _fail(cell: Cell, store: Store, engine: str, message: str) -> None:
     """Keep a failed run as a row of the results."""
     name = identity(cell.spec, engine)
+    path = store.record(name)
+    played = [line for line in read_record(path) if line["type"] != "footer"]
     header = {
         "type": "header",
         "result": {"digest": name, "spec": cell.spec.model_dump(mode="json")},
     }
     footer = {"type": "footer", "result": {"status": "error", "message": message}}
-    Record(store.record(name), [header, footer])
+    Record(path, [*(played or [header]), footer])
 
 
 _messages: Any = None

@@ -99,12 +99,15 @@ def craft(
     honest = individual(good).rows.dense() if good else bad.rows.dense()[:0]
     made: dict[int, Tensor] = {}
     measured: dict[str, float] = {}
+    if not good and attack.sees is Sees.OMNISCIENT:
+        return state, replies, {}  # nothing honest to look at in this round
     for view in _views(federation.threat.sees, facts, bad.clients, bad.rows.dense(), honest):
         who = view.clients[0] if isinstance(view, Own) else -1
         rng = federation.streams.at(Draw.ATTACK_UPDATE, facts.round, who)
         state, rows, notes = attack.craft(state, view, rng)
         made |= dict(zip(view.clients, rows, strict=True))
-        measured |= dict(notes)
+        suffix = f"/{who}" if who >= 0 else ""
+        measured |= {f"{name}{suffix}": value for name, value in notes.items()}
     merged = [
         replace(reply, row=made[reply.client]) if reply.client in made else reply
         for reply in replies
@@ -131,13 +134,12 @@ def observe(
     if not curious or not isinstance(attack, ServerAttack):
         return None
     trainer = federation.plan.trainer
-    samples = min(len(shard) for shard in federation.plan.shards.values())
     view = ServerView(
         facts=facts,
         sent=sent,
         delivery=delivery,
         learner=federation.learner,
-        step=trainer.gradient_scale(samples),
+        scale=trainer.gradient_scale,
         batch=trainer.batch,
     )
     return attack.observe(view, federation.streams.at(Draw.ATTACK_OBSERVE, facts.round))

@@ -46,7 +46,7 @@ def network(seed: int, size: int = 28) -> tuple[Learner, Tensor]:
 
 
 def view(made: Learner, row: Tensor, delivery: Delivery, batch: int = 1) -> ServerView:
-    return ServerView(Facts(0, CLIENTS, 1.0), row, delivery, made, STEP, batch)
+    return ServerView(Facts(0, CLIENTS, 1.0), row, delivery, made, lambda _: STEP, batch)
 
 
 def federation(seed: int, size: int = 28) -> tuple[ServerView, Tensor]:

@@ -19,7 +19,7 @@ class Counting(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(6, momentum=None)  # type: ignore[arg-type]
+        self.norm = nn.BatchNorm1d(6, momentum=None)
         self.head = nn.Linear(6, 2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

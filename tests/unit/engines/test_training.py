@@ -34,7 +34,7 @@ def test_descent_agrees_with_torch_sgd(momentum: float, weight_decay: float) -> 
     )
     for inputs, targets in data():
         optimizer.zero_grad()
-        nn.functional.cross_entropy(theirs(inputs), targets).backward()
+        torch.autograd.backward(nn.functional.cross_entropy(theirs(inputs), targets))
         optimizer.step()
     torch.testing.assert_close(ours.weight, theirs.weight)
     torch.testing.assert_close(ours.bias, theirs.bias)
@@ -48,7 +48,8 @@ def test_prox_agrees_with_the_penalized_loss() -> None:
         pairs = zip(theirs.parameters(), origin.parameters(), strict=True)
         penalty = sum(((a - b.detach()) ** 2).sum() for a, b in pairs)
         optimizer.zero_grad()
-        (nn.functional.cross_entropy(theirs(inputs), targets) + 0.35 * penalty).backward()
+        loss = nn.functional.cross_entropy(theirs(inputs), targets) + 0.35 * penalty
+        torch.autograd.backward(loss)
         optimizer.step()
     torch.testing.assert_close(ours.weight, theirs.weight)
 

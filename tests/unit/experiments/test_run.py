@@ -5,30 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from asepsis.core.errors import AsepsisError, ConfigError, QuorumError
+from asepsis.api import run
+from asepsis.core.errors import AsepsisError, ConfigError, QuorumError, StoreError
+from asepsis.experiments import run as run_module
 from asepsis.experiments.plan import plan_study, study_from
 from asepsis.experiments.run import Cancelled, RunOptions, run_experiment
 from asepsis.experiments.spec import Experiment, parse
 from asepsis.experiments.store import Store, read_record, results_of, rounds_of
 from asepsis.experiments.sweep import run_plan
+from asepsis.federation.round import play_round
 
 ROUNDS = 7
+TABLE: dict[str, Any] = {
+    "dataset": "breast-cancer",
+    "partition": {"name": "dirichlet", "alpha": 5.0},
+    "trainer": {"name": "sgd", "steps": 2, "batch_size": 16},
+    "federation": {"hospitals": 6, "rounds": ROUNDS},
+    "threat": {"hostile": 2, "starts_at": 3},
+    "attack": "badnets",
+    "defenses": [{"name": "multi-krum", "f": 1}],
+}
 
 
 def spec(**changes: Any) -> Experiment:
-    table: dict[str, Any] = {
-        "dataset": "breast-cancer",
-        "partition": {"name": "dirichlet", "alpha": 5.0},
-        "trainer": {"name": "sgd", "steps": 2, "batch_size": 16},
-        "federation": {"hospitals": 6, "rounds": ROUNDS},
-        "threat": {"hostile": 2, "starts_at": 3},
-        "attack": "badnets",
-        "defenses": [{"name": "multi-krum", "f": 1}],
-    }
-    made: Experiment = parse(Experiment, {**table, **changes})
+    made: Experiment = parse(Experiment, {**TABLE, **changes})
     return made
 
 
@@ -148,7 +152,7 @@ def test_what_does_not_fit_is_refused_before_anything_runs(
 
 def test_sweeping_in_processes_gives_the_records_of_one_process(tmp_path: Path) -> None:
     table = {
-        **spec().model_dump(mode="json", exclude={"attack", "defenses"}),
+        **{key: value for key, value in TABLE.items() if key not in ("attack", "defenses")},
         "over": {"attack": ["none", "ipm"], "defenses": [["mean"], ["median"]]},
     }
     plan = plan_study(study_from(table, "small"))
@@ -196,3 +200,98 @@ def test_the_global_thread_setting_is_left_alone() -> None:
     before = torch.get_num_threads()
     run_experiment(spec(attack=None), None, serial())
     assert torch.get_num_threads() == before
+
+
+def test_a_failed_run_keeps_its_rounds_and_can_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path).open()
+    plan = plan_study(study_from({**TABLE, "attack": None}, "small"))
+    real, played = play_round, []
+
+    def fails_at_four(*arguments: Any) -> Any:
+        played.append(1)
+        if len(played) == 5:
+            raise AsepsisError("worker died")
+        return real(*arguments)
+
+    monkeypatch.setattr(run_module, "play_round", fails_at_four)
+    run_plan(plan, store, jobs=1, engine="serial")
+    lines = read_record(store.record(plan.cells[0].spec.digest()))
+    assert len(rounds_of(lines)) == 4
+    assert lines[-1]["result"] == {"status": "error", "message": "worker died"}
+    monkeypatch.setattr(run_module, "play_round", real)
+    run_plan(plan, store, jobs=1, engine="serial", resume=True)
+    again = read_record(store.record(plan.cells[0].spec.digest()))
+    assert again[-1]["result"]["status"] == "success"
+
+
+def test_runs_of_other_code_are_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path).open()
+    run_experiment(spec(), store, serial())
+    monkeypatch.setattr(run_module, "code_version", lambda: "another")
+    played: list[int] = []
+    lines = run_experiment(spec(), store, serial(resume=True, on_round=played.append))
+    assert len(played) == ROUNDS
+    assert lines[0]["result"]["code"] == "another"
+
+
+def test_the_mean_of_the_last_rounds_leaves_out_those_before_the_attack() -> None:
+    late = spec(threat={"hostile": 2, "starts_at": ROUNDS - 2})
+    lines = run_experiment(late, None, serial())
+    scores = [item["result"]["metrics"]["accuracy"] for item in rounds_of(lines)]
+    assert lines[-1]["result"]["tail"]["accuracy"] == pytest.approx(sum(scores[-2:]) / 2)
+
+
+def test_the_record_names_the_trigger_that_was_stamped() -> None:
+    header = run_experiment(spec(), None, serial())[0]["result"]
+    trigger = header["resolved"]["components"]["attack"]["trigger"]
+    assert trigger["name"] == "feature-combination"
+    assert len(trigger["values"]) == len(trigger["features"]) == 3
+
+
+def test_no_pixels_of_private_data_are_kept(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (60, 28, 28)).astype(np.uint8)
+    np.savez(tmp_path / "own.npz", images=images, labels=np.arange(60) % 2)
+    table = {
+        "dataset": {"name": "npz", "path": str(tmp_path / "own.npz")},
+        "partition": "iid",
+        "federation": {"hospitals": 2, "rounds": 1},
+        "model": "lenet-sigmoid",
+        "trainer": {"name": "sgd", "steps": 1, "batch_size": 1, "momentum": 0.0},
+        "attack": {"name": "dlg", "iterations": 1},
+    }
+    made: Experiment = parse(Experiment, table)
+    store = Store(tmp_path / "out").open()
+    lines = run_experiment(made, store, serial())
+    assert rounds_of(lines)[0]["result"]["evidence"]["scores"]["psnr"] > 0
+    assert not list((tmp_path / "out" / "artifacts").iterdir())
+    public = parse(Experiment, {**table, "dataset": {"name": "phantom", "n": 200}})
+    run_experiment(public, store, serial())
+    assert list((tmp_path / "out" / "artifacts").iterdir())
+
+
+def test_resuming_with_other_settings_is_refused(tmp_path: Path) -> None:
+    run(TABLE, out=tmp_path / "out", engine="serial", jobs=1, seeds=1)
+    with pytest.raises(StoreError, match="other settings"):
+        run(
+            TABLE,
+            out=tmp_path / "out",
+            engine="serial",
+            resume=True,
+            settings={"federation.rounds": 3},
+        )
+    more = run(TABLE, out=tmp_path / "out", engine="serial", jobs=1, seeds=2, resume=True)
+    assert len(more.frame()) == 4
+
+
+@pytest.mark.parametrize(
+    "table", [{"probes": {"x": {"name": "badnets"}}}, {"over": {"seed": [1, 2]}}]
+)
+def test_what_the_study_sets_itself_is_refused_not_dropped(table: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="is set by the study"):
+        study_from({**TABLE, **table}, "small")
+
+
+def test_a_seed_in_a_single_experiment_is_used() -> None:
+    assert study_from({**TABLE, "seed": 7}, "small").seeds == (7,)

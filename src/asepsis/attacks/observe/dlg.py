@@ -21,7 +21,7 @@ HISTORY = 100
 # Beyond this the rounding of float32 gradients decides, and nothing is left to learn.
 SOLVED = 1e-12
 
-Target = tuple[int | None, Tensor]
+Target = tuple[int | None, Tensor, int]
 Objective = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -45,7 +45,7 @@ class Attempt:
 class Dlg:
     """Gradient inversion: reconstruct a hospital's batch from the update it sent (DLG).
 
-    The target gradient is ``g* = -delta / step``: exact for one local step, an average over the
+    The target gradient is ``g* = -delta / scale``: exact for one local step, an average over the
     local steps otherwise. From dummies ``x, y ~ N(0, 1)`` (``[batch, *input_shape]``,
     ``[batch, classes]``), L-BFGS minimizes ``||grad(x, softmax y) - g*||² / ||g*||²`` over the
     columns of parameters (the scale keeps its tolerances meaningful late in training). At most
@@ -84,8 +84,8 @@ class Dlg:
         found = _delta(view.delivery, self.client)
         if found is None:
             return None
-        about, delta = found
-        target = (-delta / view.step)[: view.learner.parameters].float()
+        about, delta, samples = found
+        target = (-delta / view.scale(samples))[: view.learner.parameters].float()
         if not (target.isfinite().all() and target.any()):
             return None
         best = Attempt()
@@ -141,11 +141,15 @@ def infer_labels(gradient: Tensor, classes: int, batch: int) -> Tensor:
 
 def _delta(delivery: Delivery, client: int | None) -> Target | None:
     if not isinstance(delivery, Individual):
-        return (None, delivery.total / delivery.weight) if delivery.weight > 0 else None
+        if not delivery.weight > 0:
+            return None
+        average = max(1, round(delivery.weight / delivery.count))
+        return None, delivery.total / delivery.weight, average
     wanted = min(delivery.clients, default=None) if client is None else client
     if wanted is None or wanted not in delivery.clients:
         return None
-    return wanted, delivery.rows.dense()[delivery.clients.index(wanted)]
+    place = delivery.clients.index(wanted)
+    return wanted, delivery.rows.dense()[place], max(1, int(delivery.weights[place]))
 
 
 def _minimize(
