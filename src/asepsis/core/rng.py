@@ -35,6 +35,7 @@ class Draw(StrEnum):
     ATTACK_UPDATE = "attack-update"
     ATTACK_OBSERVE = "attack-observe"
     TRIGGER = "trigger"
+    BOOTSTRAP = "bootstrap"
     DATASET = "dataset"
 
 

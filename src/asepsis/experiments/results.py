@@ -100,6 +100,19 @@ class Group:
         """Mean over seeds of the worst hospital's value in the last round, where estimable."""
         return t_interval([run.footer.get("worst", {}).get(name, math.nan) for run, _ in self.good])
 
+    def over_patients(self) -> Interval:
+        """Primary metric of the last round with its bounds over the test set's patients.
+
+        Value and bounds are averaged over seeds; ``n`` counts the patients.
+        """
+        found = [
+            run.footer["over_patients"] for run, _ in self.good if "over_patients" in run.footer
+        ]
+        if not found:
+            return Interval(math.nan, math.nan, math.nan, 0)
+        mean = {key: math.fsum(item[key] for item in found) / len(found) for key in found[0]}
+        return Interval(mean["value"], mean["low"], mean["high"], int(mean["patients"]))
+
     def change(self, name: str) -> Interval:
         """Paired difference to the attack-free twin: attacked minus twin."""
         return paired_difference(

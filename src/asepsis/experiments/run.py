@@ -206,6 +206,7 @@ class _Run:
     def _finish(self) -> None:
         result = summarize(self.record.lines, TAIL, self.starts_at)
         result["hospitals"], result["worst"] = self.oracle.hospitals(self.state.row)
+        result["over_patients"] = self.oracle.over_patients(self.state.row)
         result["row"] = row_digest(self.state)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         observed = {"peak_memory_mib": peak / 1024, "row_bytes": 4 * self.state.row.numel()}

@@ -17,11 +17,13 @@ from asepsis.core.threat import Evidence
 from asepsis.federation.federation import Federation
 from asepsis.metrics.backdoor import attack_success
 from asepsis.metrics.hospitals import per_hospital, worst_hospital
+from asepsis.metrics.intervals import bootstrap_interval
 from asepsis.metrics.leakage import match, reconstruction_metrics
 from asepsis.metrics.utility import predicted
 from asepsis.training.batches import batches
 
 BATCH = 1024
+DRAWS = 200
 DATA_RANGE = 2.0
 """Prepared pixels lie in [-1, 1]."""
 
@@ -50,6 +52,7 @@ class Oracle:
         tests = [hospital.test for hospital in federation.hospitals]
         self._test = prepare(joined(tests))
         self._targets = self._test.targets.cpu().numpy()
+        self._patients = joined(tests).groups
         self._owner = np.repeat(
             [hospital.id for hospital in federation.hospitals], [len(test) for test in tests]
         )
@@ -92,6 +95,23 @@ class Oracle:
         )
         names = [hospital.name for hospital in self._federation.hospitals]
         return dict(zip(names, figures, strict=True)), worst_hospital(figures)
+
+    def over_patients(self, row: Tensor) -> dict[str, float]:
+        """Return the primary metric with its 95 % interval over the patients of the test set.
+
+        Patients are drawn with replacement. This is how much the test set alone makes the figure
+        uncertain; seeds are another matter and are never mixed with it.
+        """
+        self._federation.plan.layout.load(self._module, row)
+        answers, _ = answered(self.predict(self._test.inputs))
+        name = self._task.primary
+        found = bootstrap_interval(
+            lambda drawn: self._task.metrics(answers[drawn], self._targets[drawn])[name],
+            self._patients,
+            self._federation.streams.at(Draw.BOOTSTRAP),
+            draws=DRAWS,
+        )
+        return {"value": found.mean, "low": found.low, "high": found.high, "patients": found.n}
 
     @torch.inference_mode()
     def predict(self, inputs: Tensor) -> Array:

@@ -99,7 +99,14 @@ def findings_grid(scenario: Scenario) -> Grid:
     scale = scenario.scale
     unit = f" ({scale.unit})" if scale.unit else ""
     heads = ["attack", "defense", f"{scale.label}{unit}", "change to twin", "ASR (%)", "floor (%)"]
-    heads += ["excess ASR (%)", "worst hospital", "defense active", "seconds a round", "verdict"]
+    heads += [
+        "excess ASR (%)",
+        "over patients",
+        "worst hospital",
+        "defense active",
+        "seconds a round",
+        "verdict",
+    ]
     return Grid(heads, [_finding_row(finding) for finding in scenario.findings])
 
 
@@ -116,11 +123,21 @@ def _finding_row(f: Finding) -> list[Cell]:
             bounds(f.scale, f.change, change=True) if compared else "",
         ),
         *(_share(f, value) for value in (f.asr, f.floor, f.excess)),
+        _over_patients(f),
         Cell(plus_minus(f.scale, f.worst) if f.worst.n else NONE, f.worst.mean),
         _active(f),
         Cell(number(seconds, 2), seconds),
         Cell(f"{MARKS[f.verdict]} {f.verdict}".strip(), f.verdict.value, tone=TONES[f.verdict]),
     ]
+
+
+def _over_patients(f: Finding) -> Cell:
+    """The last round's figure over the test set's patients: apart from the interval over seeds."""
+    found = f.group.over_patients()
+    if not math.isfinite(found.low):
+        return Cell(NONE, math.nan)
+    text = f"{f.scale.digits(found.low)} to {f.scale.digits(found.high)}"
+    return Cell(text, found.mean, f"last round, {found.n} patients, bootstrap")
 
 
 def _share(finding: Finding, interval: Any) -> Cell:

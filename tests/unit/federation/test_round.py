@@ -204,6 +204,15 @@ def test_the_oracle_scores_all_hospitals_test_samples() -> None:
     assert worst["accuracy"] == min(figure["accuracy"] for figure in figures.values())
 
 
+def test_uncertainty_over_patients_brackets_the_figure_and_moves_nothing() -> None:
+    _, oracle, state, _ = played(parts(), rounds=4)
+    found = oracle.over_patients(state.row)
+    assert found["low"] <= found["value"] <= found["high"]
+    assert found["high"] - found["low"] > 0.01
+    assert found["value"] == oracle.score(state.row, 3)["balanced_accuracy"]
+    assert found == oracle.over_patients(state.row)
+
+
 def test_attack_success_is_measured_from_the_first_attacked_round() -> None:
     shared: dict[str, Any] = {
         "model": build("model", "mlp"),
