@@ -181,3 +181,11 @@ def test_the_record_says_what_every_stage_changed() -> None:
     assert (median["name"], median["room"]) == ("median", "aggregator")
     assert median["changed"] == pytest.approx((0.8 - 2.2 / 3) / math.hypot(0.3, 2.2 / 3), rel=1e-5)
     assert receive(["mean"], rows).record()[0]["changed"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_rule_that_only_ignores_claimed_counts_has_changed_nothing() -> None:
+    weights = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    for stack in (["mean"], [{"name": "mean", "weighted": False}], [{"name": "meamed", "f": 0}]):
+        record = receive(stack, ROWS, weights).record()
+        assert record[0]["changed"] == pytest.approx(0.0, abs=1e-6)
+    assert receive(["krum"], ROWS, weights).record()[0]["changed"] > 0.1

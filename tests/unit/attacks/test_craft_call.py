@@ -1,0 +1,114 @@
+"""``asepsis.craft``: kinds and dtypes, own rows, seeds, and every wrong input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import asepsis
+from asepsis.core.errors import ConfigError
+from asepsis.core.registry import build, entries
+
+NAMES = ["alie", "gaussian", "ipm", "non-finite", "random", "sign-flip", "zero"]
+X = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 9.0]])
+
+
+def test_all_update_attacks_are_covered_here() -> None:
+    offered = {e.name for e in entries("attack") if ".attacks.update." in e.module}
+    assert offered == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_torch_in_torch_out(name: str, dtype: torch.dtype) -> None:
+    honest = X.to(dtype)
+    kept = honest.clone()
+    rows = asepsis.craft(honest, name, malicious=2)
+    assert (rows.dtype, rows.device, rows.shape) == (dtype, honest.device, (2, 2))
+    assert torch.equal(honest, kept)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_numpy_in_numpy_out(name: str, dtype: str) -> None:
+    rows = asepsis.craft(X.numpy().astype(dtype), name, malicious=2)
+    assert isinstance(rows, np.ndarray)
+    assert (rows.dtype, rows.shape) == (np.dtype(dtype), (2, 2))
+
+
+def test_double_precision_is_not_lost_on_the_way() -> None:
+    honest = np.array([[1.0], [1.0 + 1e-12]])
+    assert asepsis.craft(honest, "ipm", epsilon=1.0)[0, 0] == pytest.approx(-1 - 5e-13, abs=1e-15)
+
+
+def test_own_rows_default_to_the_honest_mean() -> None:
+    assert asepsis.craft(X, "sign-flip", malicious=2).tolist() == [[-3.0, -5.0]] * 2
+    assert asepsis.craft(X, "sign-flip", scale=2.0).tolist() == [[-6.0, -10.0]]
+
+
+def test_own_rows_may_be_given_in_another_kind_or_dtype() -> None:
+    for own in (X[:2], X[:2].double(), X[:2].half()):
+        made = asepsis.craft(X, "sign-flip", malicious=2, own=own)
+        assert made.dtype == torch.float32
+        assert made.tolist() == (-X[:2]).tolist()
+
+
+def test_the_cohort_is_honest_and_hostile_rows_together() -> None:
+    """Seven honest and three hostile rows: z is 0.18, as for ten hospitals."""
+    honest = np.random.default_rng(0).normal(size=(7, 3))
+    rows = asepsis.craft(honest, "alie", malicious=3)
+    z = (honest.mean(axis=0) - rows[0]) / honest.std(axis=0, ddof=1)
+    assert np.allclose(z, 0.18001, atol=1e-4)
+
+
+def test_the_seed_decides_what_is_drawn() -> None:
+    one, again, two = (asepsis.craft(X, "gaussian", seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, two)
+
+
+def test_a_built_attack_works_as_well_as_its_name() -> None:
+    attack = build("attack", {"name": "ipm", "epsilon": 2.0})
+    assert torch.equal(asepsis.craft(X, attack), asepsis.craft(X, "ipm", epsilon=2.0))
+
+
+WRONG: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "unknown": (X, {"attack": "alei"}, "unknown attack; got 'alei'; did you mean 'alie'"),
+    "a rule": (X, {"attack": "krum"}, "unknown attack; got 'krum'"),
+    "a data attack": (X, {"attack": "label-flip"}, "attack: this attack crafts no updates"),
+    "a passive attack": (X, {"attack": "dlg"}, "attack: this attack crafts no updates"),
+    "no attack": (X, {"attack": 3}, "attack: this attack crafts no updates; got 3"),
+    "misspelled option": (X, {"attack": "ipm", "epsilom": 1.0}, "did you mean 'epsilon'"),
+    "option out of range": (X, {"attack": "ipm", "epsilon": 0.0}, "ipm.epsilon: .* greater than 0"),
+    "option as text": (X, {"attack": "ipm", "epsilon": "1"}, "ipm.epsilon: .* valid number"),
+    "NaN option": (X, {"attack": "alie", "z": float("nan")}, "alie.z: .*finite number"),
+    "unknown choice": (X, {"attack": "non-finite", "value": "none"}, "non-finite.value"),
+    "options for a built one": (
+        X,
+        {"attack": build("attack", "ipm"), "epsilon": 1.0},
+        "attack: options go with an attack's name; got {'epsilon': 1.0}",
+    ),
+    "none hostile": (X, {"malicious": 0}, "malicious: .* integer of at least 1; got 0"),
+    "fewer than none": (X, {"malicious": -1}, "malicious: .* at least 1; got -1"),
+    "half a hospital": (X, {"malicious": 1.5}, "malicious: .* integer .* got 1.5"),
+    "hostile as text": (X, {"malicious": "2"}, "malicious: .* integer .* got '2'"),
+    "hostile as truth": (X, {"malicious": True}, "malicious: .* integer .* got True"),
+    "no honest rows": (X[:0], {}, "honest: no honest rows to look at; got \\(0, 2\\)"),
+    "d = 0": (X[:, :0], {}, "honest: an update has at least one coordinate"),
+    "1-D": (X[0], {}, "honest: .* two dimensions"),
+    "ints": (X.int(), {}, "honest: updates are floating-point numbers"),
+    "a list": ([[1.0]], {}, "honest: a matrix is a PyTorch tensor or a NumPy array"),
+    "too many own rows": (X, {"own": X}, "own: .* wrong shape; got \\(3, 2\\); give \\(1, 2\\)"),
+    "narrow own rows": (X, {"own": X[:1, :1]}, "own: own rows have the wrong shape"),
+    "own rows as a list": (X, {"own": [[1.0, 2.0]]}, "own: a matrix is a PyTorch tensor"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_input_is_one_clear_error(case: str) -> None:
+    honest, call, message = WRONG[case]
+    with pytest.raises(ConfigError, match=f"^{message}" if ":" in message else message):
+        asepsis.craft(honest, **{"attack": "ipm", **call})
