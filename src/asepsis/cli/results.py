@@ -93,31 +93,34 @@ def _perform(
     resume: bool,
     json_: bool,
 ) -> None:
-    from asepsis.api import execute, prepare
-    from asepsis.cli.progress import Bars
-    from asepsis.engines.worker import cores
-    from asepsis.experiments.plan import load_study, plan_study
-    from asepsis.experiments.run import RunOptions
-
-    if seeds is not None:
-        settings["seeds"] = list(range(seeds))
-    study = load_study(name, settings)
-    folder = out or _folder(study.name, resume)
-    how = RunOptions(engine=engine, device=device, jobs=jobs or cores(), resume=resume)
+    folder = out
     try:
+        from asepsis.api import execute, prepare
+        from asepsis.cli.progress import Bars
+        from asepsis.engines.worker import cores
+        from asepsis.experiments.plan import load_study, plan_study
+        from asepsis.experiments.run import RunOptions
+
+        if seeds is not None:
+            settings["seeds"] = list(range(seeds))
+        study = load_study(name, settings)
+        folder = out or _folder(study.name, resume)
+        how = RunOptions(engine=engine, device=device, jobs=jobs or cores(), resume=resume)
         plan = plan_study(study)
         store = prepare(plan, folder, how)
         with Bars(plan, quiet=json_) as bars:
             results = execute(plan, store, how, bars.listen)
         _tell(results, folder, json_)
     except KeyboardInterrupt:
-        typer.echo(f"asepsis: stopped; go on with: {_again(out, folder)}", err=True)
+        begun = folder is not None and (folder / "study.json").exists()
+        way = f"; go on with: {_again(out, folder)}" if begun else " before anything was written"
+        typer.echo(f"asepsis: stopped{way}", err=True)
         raise typer.Exit(130) from None
     if all(run.footer["status"] in ("error", "missing") for run in results.runs):
         raise ConfigError("no run ended with figures", place=str(folder))
 
 
-def _again(out: Path | None, folder: Path) -> str:
+def _again(out: Path | None, folder: Path | None) -> str:
     """Return the command that goes on with what this one began."""
     words = ["asepsis", *sys.argv[1:]]
     words += [] if out else ["--out", str(folder)]

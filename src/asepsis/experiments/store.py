@@ -23,6 +23,7 @@ from asepsis.core.errors import StoreError
 
 Line = dict[str, Any]
 SCHEMA = 1
+HALF_WRITTEN = ".part"
 LARGEST_CHECKPOINT = 4 << 30
 
 
@@ -81,6 +82,12 @@ class Store:
             fix="choose another place with --out DIR",
         )
 
+    def tidy(self) -> None:
+        """Remove the half-written files of a process that was killed; no other may be writing."""
+        with guarded(self.root):
+            for path in self.root.rglob(f"*{HALF_WRITTEN}"):
+                path.unlink()
+
     def record(self, digest: str) -> Path:
         """Path of a run's record."""
         return self.root / "runs" / f"{digest}.jsonl"
@@ -133,7 +140,7 @@ def damaged(path: Path) -> StoreError:
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write a file so that it appears whole or not at all, readable by its owner only."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{HALF_WRITTEN}")
     with guarded(path):
         try:
             with open(
