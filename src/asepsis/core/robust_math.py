@@ -18,6 +18,7 @@ from functools import cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
@@ -34,6 +35,8 @@ _CANCELLATION = 1e-6
 _PAIRS = 64
 _BLAS = threading.Lock()
 
+Floats = NDArray[np.floating]
+
 
 def usable_rows(rows: Rows) -> Tensor:
     """Return which rows are finite and no larger than :data:`LARGEST` (bool ``[n]``)."""
@@ -41,18 +44,18 @@ def usable_rows(rows: Rows) -> Tensor:
     # Compared in the rows' own dtype, where LARGEST may round to infinity.
     largest = min(LARGEST, torch.finfo(rows.matrix.dtype).max)
     for block in _blocks(rows):
-        usable &= (block.abs() <= largest).all(dim=1).cpu()
+        usable &= _largest(block) <= largest
     return usable
 
 
 def weighted_sum(rows: Rows, coefficients: Tensor) -> Tensor:
     """Return ``sum_i coefficients_i * row_i`` ``[d]``."""
-    return _by_columns(rows, lambda block: _sum_rows(block.double() * _column(coefficients, block)))
+    return _by_columns(rows, lambda block: _weighted_sum(block, coefficients))
 
 
 def mean(rows: Rows) -> Tensor:
     """Return the mean row ``[d]``."""
-    return _by_columns(rows, lambda block: _sum_rows(block.double())) / rows.shape[0]
+    return _by_columns(rows, _sum_rows) / rows.shape[0]
 
 
 def deviation(rows: Rows) -> Tensor:
@@ -159,8 +162,28 @@ def _by_columns(rows: Rows, reduce: Callable[[Tensor], Tensor]) -> Tensor:
     return torch.cat(pieces) if pieces else torch.zeros(0, dtype=torch.float64)
 
 
-def _column(values: Tensor, like: Tensor) -> Tensor:
-    return values.to(like.device, torch.float64)[:, None]
+def _array(block: Tensor) -> Floats:
+    # Some dtypes of PyTorch's are unknown to NumPy.
+    known = block.dtype in (torch.float32, torch.float64)
+    return (block if known else block.double()).numpy()
+
+
+def _largest(block: Tensor) -> Tensor:
+    """Largest absolute value of every row, NaN where there is one, on the CPU."""
+    if block.device.type != "cpu":
+        return block.abs().amax(dim=1).cpu()
+    array = _array(block)
+    return torch.from_numpy(np.maximum(array.max(axis=1), -array.min(axis=1)))
+
+
+def _weighted_sum(block: Tensor, coefficients: Tensor) -> Tensor:
+    wide = coefficients.to(block.device, torch.float64)
+    if block.device.type != "cpu":
+        return (block.double() * wide[:, None]).sum(dim=0)
+    total = np.zeros(block.shape[1])
+    for coefficient, row in zip(wide.numpy(), _array(block), strict=True):
+        total += coefficient * row
+    return torch.from_numpy(total)
 
 
 def _ordered(block: Tensor) -> Tensor:
@@ -184,8 +207,8 @@ def _nearest(distance: Tensor, count: int) -> Tensor:
 
 def _sum_rows(block: Tensor) -> Tensor:
     if block.device.type == "cpu":
-        return torch.from_numpy(np.add.reduce(block.numpy(), axis=0))
-    return block.sum(dim=0)
+        return torch.from_numpy(np.add.reduce(_array(block), axis=0, dtype=np.float64))
+    return block.sum(dim=0, dtype=torch.float64)
 
 
 def _sum_last(block: Tensor) -> Tensor:
