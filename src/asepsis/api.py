@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -60,7 +61,7 @@ def run(
     if seeds is not None:
         overrides["seeds"] = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     study = (
-        study_from(dict(experiment), "experiment", overrides)
+        study_from(copy.deepcopy(dict(experiment)), "experiment", overrides)
         if isinstance(experiment, Mapping)
         else load_study(str(experiment), overrides)
     )
@@ -125,6 +126,13 @@ def prepare(plan: Plan, out: Path, how: RunOptions) -> Store:
     if store.used:
         check_same_study(store, plan)
     check_device(how.device)
+    if how.engine == "pool" and how.device != "cpu":
+        raise ConfigError(
+            "processes share a CPU only",
+            place="engine",
+            got=how.engine,
+            fix="use engine threads or serial on other devices",
+        )
     check_engine(how.engine)
     check_plan(plan, how.engine)
     return store
@@ -156,6 +164,7 @@ def execute(
         StoreError: another process is writing there, or the disk is full.
     """
     with locked(store.open().root):
+        store.tidy()
         store.write_plan(plan_table(plan, how.engine))
         run_plan(
             plan,

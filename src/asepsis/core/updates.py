@@ -118,13 +118,12 @@ class Screened:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reply:
-    """What a client returns after local training: its row, claimed weight, telemetry, state."""
+    """What a client returns after local training: its row, claimed weight, telemetry."""
 
     client: int
     row: Tensor
     weight: float
     side: Mapping[str, float] = field(default_factory=dict)
-    state: State = field(default_factory=dict)
     seconds: float = 0.0
 
 

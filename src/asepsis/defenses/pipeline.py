@@ -33,7 +33,8 @@ LARGEST_COUNT = 1e9
 class StageReport:
     """What one stage did in one round: ``changed`` is its activation proof.
 
-    For a screen the share of rows it changed or dropped; for a rule the distance of its result
+    For a channel the share of rows it withheld; for a screen the share of rows it changed or
+    dropped; for a rule the distance of its result
     from the nearer of the weighted and the plain mean of what it received, relative to that
     mean's norm.
     """
@@ -126,26 +127,30 @@ class Pipeline:
             return self._receive_sum(state, delivery, round_, streams)
         admitted, dropped = admit(delivery)
         context = _contexts(round_, streams, spent=len(dropped))
+        reports: list[StageReport] = []
         try:
-            return self._receive_rows(state, admitted, dropped, context)
+            return self._receive_rows(state, admitted, dropped, context, reports)
         except QuorumError as error:
-            return state, Outcome(None, f"no-quorum: {error}", dropped)
+            return state, Outcome(None, f"no-quorum: {error}", dropped, tuple(reports))
 
     def _receive_sum(
         self, state: State, delivery: Summed, round_: int, streams: Streams
     ) -> tuple[State, Outcome]:
+        # The channel's proof: it withheld every single row.
+        withheld = {"rows_withheld": float(delivery.count)}
+        channel = StageReport(self._name_of(self.transport), "transport", 1.0, withheld, {})
         in_range = bool((delivery.total.abs() <= LARGEST_SUM).all())
         if not in_range or not 0 < delivery.weight < math.inf:
-            return state, Outcome(None, "non-finite or out-of-range sum")
+            return state, Outcome(None, "non-finite or out-of-range sum", stages=(channel,))
         states = _split(state, len(self._stages))
         context = _contexts(round_, streams, spent=0)[0]
         after, aggregate = self.rule.apply(states[-1], delivery, context)
         if not bool(torch.isfinite(aggregate.delta).all()):
-            return state, Outcome(None, "overflow")
+            return state, Outcome(None, "overflow", stages=(channel,))
         report = StageReport(
             self._name_of(self.rule), "aggregator", 0.0, aggregate.measurements, {}
         )
-        return _joined([*states[:-1], after]), Outcome(aggregate, stages=(report,))
+        return _joined([*states[:-1], after]), Outcome(aggregate, stages=(channel, report))
 
     def _receive_rows(
         self,
@@ -153,9 +158,9 @@ class Pipeline:
         delivery: Individual,
         dropped: tuple[int, ...],
         contexts: _Contexts,
+        reports: list[StageReport],
     ) -> tuple[State, Outcome]:
         states = _split(state, len(self._stages))
-        reports: list[StageReport] = []
         for place, screen in enumerate(self.screens):
             require(self._name_of(screen), len(delivery.clients), 0, lambda _: 1)
             states[place], screened = screen.apply(states[place], delivery, contexts[place])

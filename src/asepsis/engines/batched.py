@@ -65,7 +65,7 @@ class Batched:
             rows, losses = self._descend(received, inputs, targets, mask)
         seconds = (time.perf_counter() - started) / len(ordered)
         return [
-            Reply(job.client, rows[i], plan.weights[job.client], {"loss": losses[i]}, {}, seconds)
+            Reply(job.client, rows[i], plan.weights[job.client], {"loss": losses[i]}, seconds)
             for i, job in enumerate(ordered)
         ]
 

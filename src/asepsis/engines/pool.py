@@ -38,7 +38,7 @@ def _run(received: Array, jobs: list[Job]) -> list[tuple[Reply, Array]]:
 
 
 def _without_row(reply: Reply) -> Reply:
-    return Reply(reply.client, torch.empty(0), reply.weight, reply.side, {}, reply.seconds)
+    return Reply(reply.client, torch.empty(0), reply.weight, reply.side, reply.seconds)
 
 
 class Pool:
@@ -54,6 +54,7 @@ class Pool:
     def start(self, plan: Plan) -> None:
         """Start the processes and hand the plan over."""
         self.close()
+        self._count = min(self._count, len(plan.weights))
         self._executor = ProcessPoolExecutor(
             self._count,
             mp_context=multiprocessing.get_context("spawn"),
@@ -78,8 +79,7 @@ class Pool:
                 fix="run again with --resume, or with fewer --jobs",
             ) from None
         replies = [
-            Reply(r.client, torch.from_numpy(row), r.weight, r.side, r.state, r.seconds)
-            for r, row in done
+            Reply(r.client, torch.from_numpy(row), r.weight, r.side, r.seconds) for r, row in done
         ]
         return sorted(replies, key=lambda reply: reply.client)
 

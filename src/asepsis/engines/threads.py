@@ -30,7 +30,7 @@ class Threads:
 
     def start(self, plan: Plan) -> None:
         """Take the plan and make the workers."""
-        count = 1 if plan.layout.dim < SMALL else self._count
+        count = 1 if plan.layout.dim < SMALL else min(self._count, len(plan.weights))
         self._workers = SimpleQueue()
         for _ in range(count):
             self._workers.put(Worker(plan))

@@ -67,6 +67,9 @@ def study_from(
         )
     if wrapped:
         data = _one_scenario(data, label)
+    if not all(isinstance(s, dict) and isinstance(s.get("experiment"), dict) for s in _list(data)):
+        parse(Study, {"name": label, **data}, "")  # says what is wrong with it
+        raise ConfigError("not a study", place=label, fix="give [[scenarios]] with an experiment")
     for key, value in (overrides or {}).items():
         _override(data, key, value)
     data.setdefault("name", label)
@@ -74,6 +77,11 @@ def study_from(
     _check_experiments(data["scenarios"], single)
     study: Study = parse(Study, data, "")
     return study
+
+
+def _list(data: dict[str, Any]) -> list[Any]:
+    scenarios = data["scenarios"]
+    return scenarios if isinstance(scenarios, list) else [scenarios]
 
 
 def _check_experiments(scenarios: list[Any], single: bool) -> None:
@@ -104,6 +112,8 @@ def _override(data: dict[str, Any], key: str, value: Any) -> None:
     if key in ("seeds", "exploratory"):
         data[key] = value
         return
+    if key == "over" and not isinstance(value, Mapping):
+        raise ConfigError("not a table", place="over", got=value, fix='{"attack": ["none", "ipm"]}')
     if key == "over":
         for scenario in data["scenarios"]:
             scenario["over"] = {**scenario.get("over", {}), **dict(value)}
@@ -159,7 +169,7 @@ def _text(path: Path) -> str:
 def _parsed(text: str, place: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
         raise ConfigError(f"not valid TOML: {error}", place=place) from None
 
 

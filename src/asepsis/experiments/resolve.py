@@ -104,10 +104,14 @@ def resolve(spec: Experiment) -> tuple[Parts, dict[str, Any]]:
         place: {"name": asked if isinstance(asked, str) else asked["name"], **options_of(made)}
         for place, (asked, made) in named.items()
     }
-    protocol = digest({"spec": spec.protocol(), "data": data_digest, "seed": spec.seed})
+    left_out = {"name", "attack", "probes", "defenses", *named}
+    asked = spec.model_dump(mode="json", exclude=left_out)
+    shared = {place: options for place, options in resolved.items() if place != "attack"}
+    protocol = digest({"spec": asked, "components": shared, "data": data_digest})
     return parts, {
         "components": resolved,
         "defenses": parts.pipeline.describe(),
+        "role": str(threat.role),
         "hostile": list(threat.clients),
         "hospitals": [hospital.name for hospital in hospitals],
         "classes": list(facts.classes),

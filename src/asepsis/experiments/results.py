@@ -96,6 +96,11 @@ class Group:
         """Mean over seeds of a metric's mean over the last rounds."""
         return t_interval([run.tail(name) for run, _ in self.good])
 
+    def stalled(self) -> float:
+        """Share of the attacked rounds without a result, beyond that of the twins."""
+        gaps = [_void_share(run) - _void_share(twin) for run, twin in self.good]
+        return math.fsum(gaps) / len(gaps) if gaps else math.nan
+
     def worst(self, name: str) -> Interval:
         """Mean over seeds of the worst hospital's value in the last round, where estimable."""
         return t_interval([run.footer.get("worst", {}).get(name, math.nan) for run, _ in self.good])
@@ -199,6 +204,11 @@ class Results:
     def frame(self) -> pd.DataFrame:
         """One row a run: labels, status, last round and mean of the last rounds, cost."""
         return pd.DataFrame([_row(run) for run in self.runs])
+
+
+def _void_share(run: Run) -> float:
+    rounds = [item for item in run.rounds if item["round"] >= run.cell.spec.threat.starts_at]
+    return sum(item["void"] is not None for item in rounds) / max(len(rounds), 1)
 
 
 def _options(spec: Experiment) -> str:

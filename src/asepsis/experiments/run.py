@@ -11,7 +11,7 @@ from typing import Any
 from asepsis.core.contracts import Engine
 from asepsis.core.registry import options_of
 from asepsis.engines import NUMERICS, make_engine
-from asepsis.experiments.resolve import resolve
+from asepsis.experiments.resolve import hospitals_of, resolve
 from asepsis.experiments.spec import Experiment
 from asepsis.experiments.store import (
     SCHEMA,
@@ -66,14 +66,25 @@ def run_experiment(
     if store is not None and options.resume:
         done = read_record(store.record(identity(spec, options.engine)))
         footer = footer_of(done)
-        if footer and fresh(done) and footer["result"]["status"] in ("success", "diverged"):
+        if (
+            footer
+            and fresh(done, hospitals_of(spec)[2], options.device)
+            and footer["result"]["status"] in ("success", "diverged")
+        ):
             return done
     return _Run(spec, store, options).play()
 
 
-def fresh(lines: list[Line]) -> bool:
-    """Whether a record was made by the code that runs now: others must not be mixed with it."""
-    return bool(lines) and lines[0]["result"].get("code") == code_version()
+def fresh(lines: list[Line], data: str, device: str) -> bool:
+    """Whether a record was made by this code, these packages, data and kind of device.
+
+    Whatever else made one must not be mixed with what runs now.
+    """
+    if not lines or lines[0]["result"].get("code") != code_version():
+        return False
+    header, observed = lines[0]["result"], lines[0]["observed"]
+    made = (header["resolved"]["data"], observed["packages"], observed["device"].split(":")[0])
+    return bool(made == (data, packages(), device.split(":")[0]))
 
 
 def identity(spec: Experiment, engine: str) -> str:
@@ -121,7 +132,7 @@ class _Run:
 
     def _first_state(self) -> tuple[RoundState, list[Line]]:
         """Take up a checkpoint, else a shared prefix, else the beginning."""
-        begin = self.federation.begin()
+        begin = self.federation.begin().to(self.options.device)
         if self.store is None:
             return begin, []
         candidates = []
@@ -136,9 +147,12 @@ class _Run:
             state = RoundState.from_tensors(tensors).to(self.options.device)
             lines = read_record(record)
             kept = [line for line in rounds_of(lines) if line["result"]["round"] < state.round]
-            if fresh(lines) and len(kept) == state.round:
+            if self._fresh(lines) and len(kept) == state.round:
                 return state, kept
         return begin, []
+
+    def _fresh(self, lines: list[Line]) -> bool:
+        return fresh(lines, self.resolved["data"], self.options.device)
 
     def _prefix_name(self) -> str:
         numerics = NUMERICS[self.options.engine]
@@ -194,7 +208,7 @@ class _Run:
         if self.store is None or self.starts_at == 0 or self.state.round != self.starts_at:
             return
         record, checkpoint = self.store.prefix(self._prefix_name())
-        if not checkpoint.exists() or not fresh(read_record(record)):
+        if not checkpoint.exists() or not self._fresh(read_record(record)):
             Record(record, self.record.lines[: self.starts_at + 1])
             write_tensors(checkpoint, self.state.tensors())
 

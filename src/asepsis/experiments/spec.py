@@ -73,7 +73,7 @@ class Experiment(Strict):
     threat: ThreatSpec = ThreatSpec()
     attack: Component | None = None
     probes: dict[str, Component] = {}
-    defenses: tuple[Component, ...] = ({"name": "mean"},)
+    defenses: Annotated[tuple[Component, ...], Field(min_length=1)] = ({"name": "mean"},)
     evaluation: EvaluationSpec = EvaluationSpec()
     seed: Annotated[int, Field(ge=0)] = 0
     partition_seed: Annotated[int, Field(ge=0)] | None = None
@@ -96,15 +96,13 @@ class Experiment(Strict):
         return digest(self.model_dump(mode="json", exclude={"name"}))
 
     def protocol(self) -> str:
-        """Return the hash of what must be equal for two experiments to be ranked.
+        """Return the hash of what an experiment shares with its twin, other attacks and defenses.
 
-        Everything but the attack's method, the defenses and the seeds; of an attack its trigger,
-        target and share count. A run's own protocol hash adds seed and split hashes.
+        Everything but attack, defenses and seeds. A run's own protocol hash is made of resolved
+        components and adds seed and split hashes.
         """
         left_out = {"name", "attack", "probes", "defenses", "seed", "partition_seed"}
-        kept = self.model_dump(mode="json", exclude=left_out)
-        poison = {key: (self.attack or {}).get(key) for key in ("trigger", "target", "share")}
-        return digest({**kept, "poison": poison})
+        return digest(self.model_dump(mode="json", exclude=left_out))
 
     def twin(self) -> Experiment:
         """Return the attack-free twin: the same cohorts, batches and noise, nobody attacking."""

@@ -77,11 +77,13 @@ def run_group(cells: list[Cell], store: Store, options: RunOptions, listener: Li
         told = replace(options, on_round=_teller(cell, listener))
         try:
             run_experiment(cell.spec, store, told)
-        except StoreError:
-            raise  # a full disk is no property of this cell
-        except AsepsisError as error:
-            _fail(cell, store, options.engine, str(error))
-            listener(Progress("failed", cell, message=str(error)))
+        except (StoreError, Cancelled):
+            raise  # a full disk, or the user: no property of this cell
+        except Exception as error:  # noqa: BLE001 (a component's own fault is a row, not the end)
+            known = isinstance(error, AsepsisError)
+            message = str(error) if known else f"{type(error).__name__}: {error}"
+            _fail(cell, store, options.engine, message)
+            listener(Progress("failed", cell, message=message))
         else:
             listener(Progress("done", cell, cell.spec.federation.rounds))
 

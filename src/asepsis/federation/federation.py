@@ -94,7 +94,7 @@ class Federation:
 
     def facts_of(self, round_: int, cohort: Cohort, received: Tensor) -> Facts:
         """Return what any participant knows of the protocol in this round."""
-        return Facts(round_, len(cohort.present), self.server.lr, received)
+        return Facts(round_, len(cohort.present), self.server.lr, received.clone())
 
     def _chance(self, draw: Draw, round_: int, client: int) -> bool:
         chance = self.schedule.dropout if draw is Draw.DROPOUT else self.schedule.stragglers

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from asepsis.core.contracts import Engine, ServerAttack, UpdateAttack
+from asepsis.core.errors import ConfigError
 from asepsis.core.rng import Draw
 from asepsis.core.threat import (
     ClientView,
@@ -21,7 +22,7 @@ from asepsis.core.threat import (
     Sees,
     ServerView,
 )
-from asepsis.core.updates import Delivery, Reply, State, individual
+from asepsis.core.updates import Delivery, Individual, Reply, State, individual
 from asepsis.defenses.pipeline import Outcome
 from asepsis.federation.federation import Cohort, Federation, RoundState
 
@@ -104,7 +105,15 @@ def craft(
     for view in _views(federation.threat.sees, facts, bad.clients, bad.rows.dense(), honest):
         who = view.clients[0] if isinstance(view, Own) else -1
         rng = federation.streams.at(Draw.ATTACK_UPDATE, facts.round, who)
-        state, rows, notes = attack.craft(state, view, rng)
+        mind, rows, notes = attack.craft(_mind(state, who), view, rng)
+        if tuple(rows.shape) != (len(view.clients), row_length(view)):
+            raise ConfigError(
+                "the attack crafted rows of the wrong shape",
+                place=f"attack {type(attack).__name__}",
+                got=tuple(rows.shape),
+                fix=f"it must return {(len(view.clients), row_length(view))}",
+            )
+        state = _merged(state, who, mind)
         made |= dict(zip(view.clients, rows, strict=True))
         suffix = f"/{who}" if who >= 0 else ""
         measured |= {f"{name}{suffix}": value for name, value in notes.items()}
@@ -113,6 +122,23 @@ def craft(
         for reply in replies
     ]
     return state, merged, measured
+
+
+def row_length(view: ClientView) -> int:
+    """Length of a row."""
+    return int(view.rows.shape[1])
+
+
+def _mind(state: State, who: int) -> State:
+    """Return the part of an attack's state that this mind owns: all of it, or one hospital's."""
+    prefix = f"{who}/" if who >= 0 else ""
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
+def _merged(state: State, who: int, mind: State) -> State:
+    prefix = f"{who}/" if who >= 0 else ""
+    kept = {k: v for k, v in state.items() if not k.startswith(prefix)} if prefix else {}
+    return {**kept, **{f"{prefix}{key}": value for key, value in mind.items()}}
 
 
 def _views(
@@ -136,13 +162,20 @@ def observe(
     trainer = federation.plan.trainer
     view = ServerView(
         facts=facts,
-        sent=sent,
-        delivery=delivery,
+        sent=sent.clone(),
+        delivery=_copied(delivery),
         learner=federation.learner,
         scale=trainer.gradient_scale,
         batch=trainer.batch,
     )
     return attack.observe(view, federation.streams.at(Draw.ATTACK_OBSERVE, facts.round))
+
+
+def _copied(delivery: Delivery) -> Delivery:
+    """A view must not be a way into what the server goes on with."""
+    if isinstance(delivery, Individual):
+        return delivery.with_rows(delivery.rows.dense().clone())
+    return replace(delivery, total=delivery.total.clone())
 
 
 class _Clock:

@@ -22,6 +22,8 @@ MATERIAL = 0.05
 """A loss of 5 points of the primary metric is material."""
 PLANTED = 0.2
 """An excess attack success of 20 % is material."""
+STALLED = 0.2
+"""Stalled: the attack voids 20 % of the attacked rounds more than the twin has without result."""
 ALPHA = 0.05
 MEANS = ("mean", "weighted-mean")
 IDLE = (*MEANS, "plain")
@@ -38,13 +40,14 @@ class Verdict(StrEnum):
     PLANTED = "planted"
     BLOCKED = "blocked"
     WATCHED = "observed"
+    STALLED = "stalled"
     UNTRAINED = "undertrained"
     FAILED = "failed"
 
     @property
     def bad(self) -> bool:
         """Whether harm was shown."""
-        return self in (Verdict.FELL, Verdict.PLANTED)
+        return self in (Verdict.FELL, Verdict.PLANTED, Verdict.STALLED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +76,10 @@ class Finding:
     @property
     def verdict(self) -> Verdict:
         """The verdict on the attack's own goal, unless only the utility was shown to fall."""
-        if self.trigger is None or (self.harm is Verdict.FELL and not self.trigger.bad):
+        if self.trigger is None or (self.harm.bad and not self.trigger.bad):
             return self.harm
+        if self.trigger is Verdict.BLOCKED and self.harm is not Verdict.HELD:
+            return self.harm  # a model that collapsed reads no trigger either
         return self.trigger
 
     @property
@@ -142,11 +147,7 @@ class Scenario:
 
 def proofs(group: Group) -> list[dict[str, object]]:
     """Activation proofs of the stages that are meant to change something."""
-    return [
-        stage
-        for stage in group.activation()
-        if stage["room"] != "transport" and stage["stage"] not in IDLE
-    ]
+    return [stage for stage in group.activation() if stage["stage"] not in IDLE]
 
 
 def scenarios(results: Results) -> list[Scenario]:
@@ -189,10 +190,8 @@ def _row(attack: str, group: Group) -> str:
 
 
 def _watched(group: Group) -> bool:
-    curious = group.runs[0].cell.spec.threat.role == "server"
-    return group.attack != "none" and (
-        curious or any(run.footer.get("evidence") for run in group.runs)
-    )
+    curious = any(run.resolved.get("role") == "server" for run in group.runs)
+    return group.attack != "none" and curious
 
 
 def _measure(group: Group, attack: str, defense: str, scale: Scale, passive: bool) -> Finding:
@@ -232,6 +231,8 @@ def _plain_verdict(finding: Finding) -> Verdict | None:
         return Verdict.FAILED
     if finding.passive:
         return Verdict.WATCHED
+    if finding.attacked and finding.group.stalled() >= STALLED:
+        return Verdict.STALLED
     if finding.group.undertrained:
         return Verdict.UNTRAINED
     return None if finding.attacked else Verdict.TWIN

@@ -22,6 +22,7 @@ MARKS = {
     Verdict.BLOCKED: "✓",
     Verdict.FELL: "▼",
     Verdict.PLANTED: "▲",
+    Verdict.STALLED: "■",
     Verdict.UNCLEAR: "?",
     Verdict.WATCHED: "◉",
     Verdict.UNTRAINED: "–",
@@ -32,6 +33,7 @@ TONES = {
     Verdict.BLOCKED: "good",
     Verdict.FELL: "bad",
     Verdict.PLANTED: "bad",
+    Verdict.STALLED: "bad",
     Verdict.FAILED: "bad",
     Verdict.UNCLEAR: "unclear",
     Verdict.UNTRAINED: "unclear",
@@ -79,8 +81,8 @@ def tile(finding: Finding | None) -> Tile:
         return Tile(verdict.value, mark, tone)
     if finding.passive:
         found = leaks(finding)
-        shown = [leak_text(name, found[name]) for name in found if name != "mse"]
-        return Tile(verdict.value, mark, tone, shown)
+        shown = [leak_text(name, found[name]) for name in found if name != "mse" or len(found) == 1]
+        return Tile(verdict.value, mark, tone, shown or ["no evidence"])
     lines = [f"{plus_minus(scale, finding.utility)}{_unit(scale)}"]
     if finding.attacked:
         lines.append(f"Δ {plus_minus(scale, finding.change, change=True)}")

@@ -18,6 +18,7 @@ __all__ = ["headline", "print_results"]
 STYLES = {
     Verdict.FELL: "bold red",
     Verdict.PLANTED: "bold red",
+    Verdict.STALLED: "bold red",
     Verdict.HELD: "green",
     Verdict.BLOCKED: "green",
     Verdict.UNCLEAR: "yellow",
@@ -135,6 +136,6 @@ def _leak_lines(finding: Finding) -> list[Text]:
     scores = leaks(finding)
     return [
         Text(leak_text(name, scores[name]))
-        for name in ("psnr", "ssim")
-        if name in scores and scores[name].n
-    ] or [Text("nothing seen")]
+        for name in scores
+        if (name != "mse" or len(scores) == 1) and scores[name].n
+    ] or [Text("no evidence")]

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from asepsis.api import run
+from asepsis.attacks.update.sign_flip import SignFlip
 from asepsis.core.errors import AsepsisError, ConfigError, QuorumError, StoreError
+from asepsis.experiments import resolve as resolve_module
 from asepsis.experiments import run as run_module
 from asepsis.experiments.plan import plan_study, study_from
 from asepsis.experiments.run import Cancelled, RunOptions, run_experiment
@@ -295,3 +297,58 @@ def test_what_the_study_sets_itself_is_refused_not_dropped(table: dict[str, Any]
 
 def test_a_seed_in_a_single_experiment_is_used() -> None:
     assert study_from({**TABLE, "seed": 7}, "small").seeds == (7,)
+
+
+def test_runs_on_other_data_are_run_again(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+
+    def write(shift: float) -> None:
+        values = rng.normal(size=(80, 3)) + shift
+        rows = [f"{a},{b},{c},{int(a > shift)}" for a, b, c in values]
+        (tmp_path / "own.csv").write_text("\n".join(["a,b,c,sick", *rows]))
+
+    table = {
+        "dataset": {"name": "csv", "path": str(tmp_path / "own.csv"), "target": "sick"},
+        "partition": "iid",
+        "federation": {"hospitals": 2, "rounds": 2},
+    }
+    made: Experiment = parse(Experiment, table)
+    store = Store(tmp_path / "out").open()
+    write(0.0)
+    first = run_experiment(made, store, serial())
+    write(1.0)
+    resolve_module._hospitals.cache_clear()
+    second = run_experiment(made, store, serial(resume=True))
+    data = [lines[0]["result"]["resolved"]["data"] for lines in (first, second)]
+    assert data[0] != data[1]
+
+
+def test_a_component_that_breaks_is_a_failed_row_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise ValueError("not today")
+
+    monkeypatch.setattr(SignFlip, "craft", broken)
+    plan = plan_study(study_from({**TABLE, "over": {"attack": ["sign-flip", "ipm"]}}, "small"))
+    run_plan(plan, Store(tmp_path).open(), jobs=1, engine="serial")
+    ends = {
+        cell.attack: read_record(Store(tmp_path).record(cell.spec.digest()))[-1]["result"]
+        for cell in plan.cells
+    }
+    assert ends["sign-flip"] == {"status": "error", "message": "ValueError: not today"}
+    assert ends["none"]["status"] == ends["ipm"]["status"] == "success"
+
+
+def test_an_attacked_run_and_its_twin_have_one_protocol() -> None:
+    attacked, twin = (run_experiment(s, None, serial()) for s in (spec(), spec(attack=None)))
+    assert attacked[0]["result"]["protocol"] == twin[0]["result"]["protocol"]
+    explicit = {"name": "sgd", "steps": 2, "batch_size": 16, "momentum": 0.9}
+    written_out = run_experiment(spec(trainer=explicit), None, serial())
+    assert written_out[0]["result"]["protocol"] == twin[0]["result"]["protocol"]
+
+
+def test_hostile_rows_dropped_at_the_door_count_as_detected() -> None:
+    footer = run_experiment(spec(attack="non-finite"), None, serial())[-1]["result"]
+    assert footer["detection"]["recall"] == 1.0
+    assert footer["detection"]["auc"] > 0.5

@@ -100,6 +100,10 @@ def test_cells_without_a_twin_in_the_plan_get_one(tmp_path: Path) -> None:
         ('dataset = "pnumoniamnist"', "did you mean 'pneumoniamnist'"),
         ("[federation]\nround = 3", "did you mean 'rounds'"),
         ("seeds = []", "seeds"),
+        ("seeds = [" + "9" * 5000 + "]", "not valid TOML"),
+        ("scenarios = [5]", "scenarios"),
+        ('[[scenarios]]\ntitle = "x"', "experiment"),
+        ("defenses = []", "defenses"),
         ('seeds = ["1"]', "got '1'"),
     ],
 )
@@ -119,6 +123,11 @@ def test_a_missing_file_and_an_unknown_study_are_told_apart(tmp_path: Path) -> N
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="not a text file"):
         load_study(str(binary))
+
+
+def test_an_axis_that_is_no_table_is_refused() -> None:
+    with pytest.raises(ConfigError, match="not a table"):
+        load_study("quickstart", {"over": 5})
 
 
 def test_settings_override_every_scenario() -> None:

@@ -72,6 +72,9 @@ def played(made: Parts, rounds: int = 1) -> tuple[Federation, Oracle, RoundState
     return federation, oracle, state, outcome
 
 
+OWN_THREAT = ThreatModel(clients=(1, 3), sees=Sees.OWN)
+
+
 class Spy:
     """An update attack that remembers what it was shown, and sends what it would have sent."""
 
@@ -104,7 +107,7 @@ def test_an_attack_gets_exactly_the_view_it_was_granted(
     assert [type(seen) for seen in spy.views] == [view] * calls
     assert sorted(client for seen in spy.views for client in seen.clients) == [1, 3]
     assert hasattr(spy.views[0], "honest") == (granted is Sees.OMNISCIENT)
-    assert float(state.attack["calls"]) == calls
+    assert sum(float(value) for value in state.attack.values()) == calls
 
 
 def test_an_attack_that_sends_its_honest_rows_changes_nothing() -> None:
@@ -240,3 +243,44 @@ def test_a_blown_up_model_is_scored_at_chance() -> None:
 
 def test_the_spy_is_an_update_attack() -> None:
     assert isinstance(Spy(Sees.OWN), UpdateAttack)
+
+
+def test_minds_that_only_see_their_own_share_no_memory() -> None:
+    _, _, state, _ = played(parts(attack=Spy(Sees.OWN), threat=OWN_THREAT), rounds=3)
+    assert {key: float(value) for key, value in state.attack.items()} == {
+        "1/calls": 3.0,
+        "3/calls": 3.0,
+    }
+
+
+class Vandal(Spy):
+    """An attack that writes into everything it was shown."""
+
+    def craft(
+        self, state: State, view: ClientView, rng: np.random.Generator
+    ) -> tuple[State, Tensor, Mapping[str, float]]:
+        made = view.rows.clone()
+        view.rows.add_(100.0)
+        assert view.facts.received is not None
+        view.facts.received.add_(100.0)
+        return state, made, {}
+
+
+def test_a_view_is_no_way_into_the_global_model() -> None:
+    *_, attacked, _ = played(parts(attack=Vandal(Sees.OWN), threat=OWN_THREAT), rounds=2)
+    *_, clean, _ = played(parts(), rounds=2)
+    assert torch.equal(attacked.row, clean.row)
+
+
+class Clumsy(Spy):
+    """An attack that returns rows of the wrong shape."""
+
+    def craft(
+        self, state: State, view: ClientView, rng: np.random.Generator
+    ) -> tuple[State, Tensor, Mapping[str, float]]:
+        return state, view.rows[:, :3], {}
+
+
+def test_rows_of_the_wrong_shape_name_the_attack() -> None:
+    with pytest.raises(ConfigError, match="Clumsy"):
+        played(parts(attack=Clumsy(Sees.OWN)))

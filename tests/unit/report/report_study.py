@@ -44,6 +44,7 @@ def header(spec: Experiment, classes: list[str], hospitals: list[str]) -> Line:
             "model": {"name": "small-cnn"},
             "attack": spec.attack or {"name": "none"},
         },
+        "role": "server" if (spec.attack or {}).get("name") == "dlg" else "client",
         "hospitals": hospitals,
         "classes": classes,
         "primary": "balanced_accuracy",
@@ -52,7 +53,7 @@ def header(spec: Experiment, classes: list[str], hospitals: list[str]) -> Line:
         "protocol": "abcd",
     }
     result = {"digest": "x", "resolved": resolved, "code": "0.1.0+abc", "numerics": "reference"}
-    observed = {"engine": "threads", "packages": {"torch": "2.13.0"}, "argv": ["asepsis"]}
+    observed = {"engine": "threads", "packages": {"torch": "2.13.0"}}
     return {"type": "header", "result": result, "observed": observed}
 
 
@@ -66,7 +67,12 @@ def record(spec: Experiment, tail: dict[str, float], **about: Any) -> list[Line]
         lines.append(
             {
                 "type": "round",
-                "result": {"round": number, "metrics": metrics, **about.get("round", {})},
+                "result": {
+                    "round": number,
+                    "void": None,
+                    "metrics": metrics,
+                    **about.get("round", {}),
+                },
                 "observed": {"seconds": {"training": 0.5, "server": 0.25}},
             }
         )

@@ -130,3 +130,16 @@ def test_numbers_are_written_with_what_is_known() -> None:
 )
 def test_messages_lose_places_on_the_machine(text: str, kept: str) -> None:
     assert without_paths(text) == kept
+
+
+def test_a_federation_that_an_attack_stopped_did_not_hold(study: Maker) -> None:
+    results = study(mean_drop=0.0)
+    for run in results.runs:
+        if run.cell.attack == "label-flip":
+            for line in run.lines[1:-1]:
+                line["result"]["void"] = "non-finite or out-of-range sum"
+    [scenario] = scenarios(results)
+    finding = scenario.at("label-flip", "mean")
+    assert finding is not None
+    assert finding.verdict is Verdict.STALLED
+    assert finding.verdict.bad

@@ -96,8 +96,10 @@ class Dlg:
     def _restart(
         self, view: ServerView, target: Tensor, best: Attempt, rng: np.random.Generator
     ) -> None:
-        inputs = _normal(rng, (view.batch, *view.learner.input_shape)).requires_grad_()
-        logits = _normal(rng, (view.batch, view.learner.classes)).requires_grad_()
+        inputs = (
+            _normal(rng, (view.batch, *view.learner.input_shape)).to(view.sent).requires_grad_()
+        )
+        logits = _normal(rng, (view.batch, view.learner.classes)).to(view.sent).requires_grad_()
         known = self._known(view, target)
         scale = target.double().square().sum().float()
 
