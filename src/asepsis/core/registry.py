@@ -204,11 +204,17 @@ def split_spec(spec: str | Mapping[str, Any], place: str = "") -> tuple[str, dic
 def validated(cls: type[T], options: Mapping[str, Any], place: str) -> T:
     """Build ``cls`` from options as strict JSON, reporting every problem with its place."""
     try:
-        text = json.dumps(dict(options), default=str)
+        text = json.dumps(dict(options), default=_plain)
         return TypeAdapter(cls).validate_json(text, strict=True)
     except ValidationError as error:
         names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
         raise ConfigError("\n".join(problems(error, place, {"": names}))) from None
+
+
+def _plain(value: object) -> object:
+    """Let a NumPy number be the number it is; anything else is text, and refused as such."""
+    item = getattr(value, "item", None)
+    return item() if callable(item) else str(value)
 
 
 def problems(error: ValidationError, place: str, names: Mapping[str, list[str]]) -> list[str]:

@@ -231,8 +231,6 @@ def _plain_verdict(finding: Finding) -> Verdict | None:
         return Verdict.FAILED
     if finding.passive:
         return Verdict.WATCHED
-    if finding.attacked and finding.group.stalled() >= STALLED:
-        return Verdict.STALLED
     if finding.group.undertrained:
         return Verdict.UNTRAINED
     return None if finding.attacked else Verdict.TWIN
@@ -243,6 +241,8 @@ def _harm(finding: Finding, p: float) -> Verdict:
     worst_end = change.low if sign > 0 else -change.high
     if sign * change.mean <= -MATERIAL and p < ALPHA:
         return Verdict.FELL
+    if finding.group.stalled() >= STALLED:
+        return Verdict.STALLED
     return Verdict.HELD if worst_end > -MATERIAL else Verdict.UNCLEAR
 
 
