@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -43,6 +45,15 @@ def test_the_last_line_is_the_path_of_the_report(
     last = done.out.splitlines()[-1]
     assert last == str(out / "report.html")
     assert "<html" in Path(last).read_text("utf-8")
+
+
+def test_the_page_may_run_its_own_script(tmp_path: Path) -> None:
+    """Browsers block a script whose hash is not the one the page's policy names."""
+    asepsis(*small(tmp_path))
+    page = (tmp_path / "out/report.html").read_text("utf-8")
+    [script] = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    [allowed] = re.findall(r"script-src 'sha256-([^']+)'", page)
+    assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() == allowed
 
 
 def test_the_report_is_printed_without_the_progress(tmp_path: Path) -> None:
