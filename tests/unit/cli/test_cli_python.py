@@ -100,6 +100,7 @@ def test_a_cohort_too_small_for_the_rule_is_refused() -> None:
         asepsis.run({**table(), "defenses": [{"name": "krum", "f": 3}]})
 
 
+@pytest.mark.slow
 def test_a_plain_script_needs_no_guard(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(

@@ -52,7 +52,7 @@ def test_the_same_seed_twice_is_bit_equal() -> None:
     )
 
 
-@pytest.mark.parametrize("engine", ["threads", "pool"])
+@pytest.mark.parametrize("engine", ["threads", pytest.param("pool", marks=pytest.mark.slow)])
 def test_reference_engines_make_equal_records_over_ten_rounds(engine: str) -> None:
     ten = spec(federation={"hospitals": 8, "rounds": 10, "participation": 0.9, "dropout": 0.2})
     one = run_experiment(ten, None, serial())
@@ -152,6 +152,7 @@ def test_what_does_not_fit_is_refused_before_anything_runs(
     assert not list((tmp_path / "runs").iterdir())
 
 
+@pytest.mark.slow
 def test_sweeping_in_processes_gives_the_records_of_one_process(tmp_path: Path) -> None:
     table = {
         **{key: value for key, value in TABLE.items() if key not in ("attack", "defenses")},
