@@ -12,6 +12,8 @@ import rich.progress  # noqa: F401 (its first import draws from a global generat
 import sklearn.datasets  # noqa: F401 (likewise)
 import torch
 
+pytest_plugins = ["report_fixtures"]
+
 
 def numpys_state() -> Any:
     """State of NumPy's global generator."""

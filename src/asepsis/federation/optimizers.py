@@ -24,7 +24,7 @@ class FedAvg:
     Source: McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized
     Data, AISTATS 2017, algorithm 1
 
-    Fidelity: paper
+    Fidelity: own
 
     Example:
         >>> FedAvg().apply({}, torch.zeros(2), torch.ones(2), 2)[1]
@@ -54,7 +54,7 @@ class FedAdam:
 
     Source: Reddi et al., Adaptive Federated Optimization, ICLR 2021, algorithm 2
 
-    Fidelity: paper
+    Fidelity: own
 
     Example:
         >>> sorted(FedAdam().init(3))
@@ -92,7 +92,7 @@ class FedYogi(FedAdam):
 
     Source: Reddi et al., Adaptive Federated Optimization, ICLR 2021, algorithm 2
 
-    Fidelity: paper
+    Fidelity: own
 
     Example:
         >>> FedYogi().second_moment(torch.tensor([1.0]), torch.tensor([4.0]))

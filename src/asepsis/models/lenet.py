@@ -74,7 +74,7 @@ class LeNetSigmoid:
 
     Source: Zhu, Liu and Han, Deep Leakage from Gradients, NeurIPS 2019, section 4
 
-    Fidelity: code
+    Fidelity: own
 
     Tasks: image, multilabel-image
 

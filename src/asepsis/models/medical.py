@@ -32,7 +32,7 @@ class DenseNet121:
     Source: Huang et al., Densely Connected Convolutional Networks, CVPR 2017, table 1 (MONAI's
     implementation)
 
-    Fidelity: paper
+    Fidelity: own
 
     Tasks: image, multilabel-image, volume
 
@@ -69,7 +69,7 @@ class ResNet18:
     Source: He et al., Deep Residual Learning for Image Recognition, CVPR 2016, table 1 (MONAI's
     implementation)
 
-    Fidelity: paper
+    Fidelity: own
 
     Tasks: image, multilabel-image, volume
 

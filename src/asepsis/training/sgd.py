@@ -112,7 +112,7 @@ class Sgd:
     Source: McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized
     Data, AISTATS 2017, algorithm 1 (ClientUpdate)
 
-    Fidelity: paper
+    Fidelity: own
 
     Example:
         >>> Sgd(lr=0.1, steps=8).batch
@@ -176,7 +176,7 @@ class Prox(Sgd):
 
     Source: Li et al., Federated Optimization in Heterogeneous Networks, MLSys 2020, equation 2
 
-    Fidelity: paper
+    Fidelity: own
 
     Example:
         >>> Prox(mu=0.1).pull

@@ -170,10 +170,16 @@ def test_a_run_that_diverges_is_told_and_is_no_error(tmp_path: Path) -> None:
 
 
 def test_runs_that_fail_for_a_later_seed_stay_as_rows(tmp_path: Path) -> None:
-    # Seed 0 finds a partition and runs; what only seed 5 cannot do must not hide what seed 0 did.
-    partition = '{ name = "dirichlet", alpha = 0.35 }'
-    path = toml(tmp_path, partition=partition, seeds="[0, 5]", attack=None)
-    path = Path(path).rename(tmp_path / "uneven.toml").as_posix()
+    # Seed 0 finds a partition and runs, seed 1 cannot: that must not hide what seed 0 did.
+    path = toml(
+        tmp_path,
+        partition='{ name = "dirichlet", alpha = 0.2 }',
+        federation="{ hospitals = 10, rounds = 2 }",
+        seeds="[0, 1]",
+        attack=None,
+    )
     done = asepsis("run", path, "--jobs", "1", "--out", str(tmp_path / "out"), "--json")
     assert done.code == 0
-    assert len(strict(done.out)["runs"]) == 2
+    rows = {row["seed"]: row for row in strict(done.out)["runs"]}
+    assert [rows[seed]["status"] for seed in (0, 1)] == ["success", "error"]
+    assert "alpha" in rows[1]["message"]

@@ -53,7 +53,7 @@ class BadNets:
     Source: Gu et al., BadNets, arXiv 1708.06733, section 4.1; one-hot findings: Nwadike et al.,
     arXiv 2101.00008
 
-    Fidelity: paper
+    Fidelity: own
 
     Tasks: image, multilabel-image, volume, table, sequence
 

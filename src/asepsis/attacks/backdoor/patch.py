@@ -28,7 +28,7 @@ class Patch:
 
     Source: Gu et al., BadNets, arXiv 1708.06733, section 4.1
 
-    Fidelity: paper
+    Fidelity: own
 
     Tasks: image, multilabel-image, volume
 

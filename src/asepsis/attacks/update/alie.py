@@ -46,7 +46,7 @@ class Alie:
     Source: Baruch et al., A Little Is Enough: Circumventing Defenses for Distributed Learning,
     NeurIPS 2019, algorithm 3
 
-    Fidelity: paper
+    Fidelity: own
 
     Example:
         >>> from asepsis.attacks.craft import craft

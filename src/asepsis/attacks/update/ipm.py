@@ -27,7 +27,7 @@ class Ipm:
     Source: Xie et al., Fall of Empires: Breaking Byzantine-tolerant SGD by Inner Product
     Manipulation, UAI 2019, section 4
 
-    Fidelity: paper
+    Fidelity: own
 
     Example:
         >>> from asepsis.attacks.craft import craft

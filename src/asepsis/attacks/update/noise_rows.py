@@ -23,9 +23,9 @@ class Gaussian:
     with ``add`` the noise is added to the own honest update.
 
     Source: Blanchard et al., Machine Learning with Adversaries: Byzantine Tolerant Gradient
-    Descent, NeurIPS 2017, section 5 (Gaussian attack; the published standard deviation is 200)
+    Descent, NeurIPS 2017, section 5 (Gaussian attack)
 
-    Fidelity: paper
+    Fidelity: own
 
     Example:
         >>> from asepsis.attacks.craft import craft

@@ -23,7 +23,7 @@ class SignFlip:
     Source: Li et al., RSA: Byzantine-Robust Stochastic Aggregation Methods for Distributed
     Learning from Heterogeneous Datasets, AAAI 2019, section 5 (sign-flipping attack)
 
-    Fidelity: paper
+    Fidelity: own
 
     Example:
         >>> from asepsis.attacks.craft import craft

@@ -53,7 +53,7 @@ class Bulyan:
     Source: El Mhamdi et al., The Hidden Vulnerability of Distributed Learning in Byzantium
     (ICML 2018), Section 4.
 
-    Fidelity: paper
+    Fidelity: own
 
     Example:
         >>> from asepsis.defenses.call import aggregate

@@ -42,7 +42,7 @@ class CenteredClipping:
     Source: Karimireddy et al., Learning from History for Byzantine Robust Optimization
     (ICML 2021), Section 4, with several steps a round.
 
-    Fidelity: paper
+    Fidelity: own
 
     Example:
         >>> from asepsis.defenses.call import aggregate

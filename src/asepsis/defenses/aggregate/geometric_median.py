@@ -84,7 +84,7 @@ class GeometricMedian:
     III, without its weights and smoothing; Vardi and Zhang, The multivariate L1-median and
     associated data depth (PNAS 2000), for rows that coincide with the iterate.
 
-    Fidelity: paper
+    Fidelity: own
 
     Example:
         >>> from asepsis.defenses.call import aggregate

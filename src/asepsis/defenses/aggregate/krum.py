@@ -53,7 +53,7 @@ class Krum:
     Source: Blanchard et al., Machine Learning with Adversaries: Byzantine Tolerant Gradient
     Descent (NeurIPS 2017), Section 4.
 
-    Fidelity: paper
+    Fidelity: own
 
     Example:
         >>> from asepsis.defenses.call import aggregate

@@ -38,7 +38,7 @@ class MeaMed:
 
     Source: Xie et al., Generalized Byzantine-tolerant SGD (arXiv 1802.10116), Definition 5.
 
-    Fidelity: paper
+    Fidelity: own
 
     Example:
         >>> import torch

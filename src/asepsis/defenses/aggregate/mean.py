@@ -52,7 +52,7 @@ class Mean:
     Source: McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized
     Data (AISTATS 2017), Algorithm 1; the cap is ours.
 
-    Fidelity: paper
+    Fidelity: own
 
     Example:
         >>> from asepsis.defenses.call import aggregate

@@ -32,7 +32,7 @@ class Median:
     Source: Yin et al., Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates
     (ICML 2018), Definition 1.
 
-    Fidelity: paper
+    Fidelity: own
 
     Example:
         >>> import torch

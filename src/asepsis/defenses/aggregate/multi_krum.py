@@ -35,7 +35,7 @@ class MultiKrum:
     Source: Blanchard et al., Machine Learning with Adversaries: Byzantine Tolerant Gradient
     Descent (NeurIPS 2017), Section 4 (m-Krum), with m = n - f.
 
-    Fidelity: paper
+    Fidelity: own
 
     Example:
         >>> from asepsis.defenses.call import aggregate

@@ -38,7 +38,7 @@ class TrimmedMean:
     Source: Yin et al., Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates
     (ICML 2018), Definition 2, with f values a side instead of a fraction.
 
-    Fidelity: paper
+    Fidelity: own
 
     Example:
         >>> import torch

@@ -24,7 +24,7 @@ class NormClip:
     Source: Sun et al., Can You Really Backdoor Federated Learning? (arXiv 1911.07963), Section
     4.2; the median bound is ours.
 
-    Fidelity: paper
+    Fidelity: own
 
     Example:
         >>> from asepsis.defenses.call import aggregate

@@ -18,7 +18,7 @@ class Plain:
     Source: McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized
     Data (AISTATS 2017).
 
-    Fidelity: paper
+    Fidelity: own
 
     Example:
         >>> Plain()

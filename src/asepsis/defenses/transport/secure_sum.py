@@ -25,7 +25,7 @@ class SecureSum:
     Source: Bonawitz et al., Practical Secure Aggregation for Privacy-Preserving Machine Learning
     (CCS 2017): what its server learns, not its protocol.
 
-    Fidelity: paper
+    Fidelity: own
 
     Example:
         >>> from asepsis.core.updates import Rows
