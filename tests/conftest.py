@@ -11,8 +11,13 @@ import pytest
 import rich.progress  # noqa: F401 (its first import draws from a global generator)
 import sklearn.datasets  # noqa: F401 (likewise)
 import torch
+from hypothesis import settings
 
 pytest_plugins = ["report_fixtures"]
+
+# The same examples every time: a run that fails can be run again.
+settings.register_profile("seeded", derandomize=True, deadline=None)
+settings.load_profile("seeded")
 
 
 def numpys_state() -> Any:

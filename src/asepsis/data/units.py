@@ -15,6 +15,8 @@ Index = NDArray[np.int64]
 TRAIN_VALIDATION_TEST = (0, 0, 1, 0, 0, 2, 0, 2, 0, 0)
 """Ten patients in a row go to these parts: 70 % train, 10 % validation, 20 % test."""
 
+SHARES = np.bincount(TRAIN_VALIDATION_TEST, minlength=3) / len(TRAIN_VALIDATION_TEST)
+
 
 @dataclass(frozen=True, eq=False)
 class Units:
@@ -105,6 +107,7 @@ def parts_by_patient(units: Units, mine: Index, rng: np.random.Generator) -> Ind
     parts[order] = turns
     for part in (0, 1, 2):
         if len(mine) >= 3 and not (parts == part).any():
-            richest = int(np.bincount(parts, minlength=3).argmax())
-            parts[np.flatnonzero(parts == richest)[0]] = part
+            # From the part most above its share: the largest may be train with too few already.
+            surplus = np.bincount(parts, minlength=3) - len(mine) * SHARES
+            parts[np.flatnonzero(parts == int(surplus.argmax()))[0]] = part
     return parts

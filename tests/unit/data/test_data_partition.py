@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from asepsis.core.errors import ConfigError
@@ -173,6 +173,7 @@ def test_a_unit_has_the_label_most_of_its_samples_have() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(count=st.integers(3, 200), seed=st.integers(0, 2**31))
+@example(count=4, seed=30)
 def test_patients_split_seventy_ten_twenty_and_no_part_is_empty(count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     units = Units.of_dataset(made(rng.integers(2, size=count)))
