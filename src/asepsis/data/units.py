@@ -107,7 +107,9 @@ def parts_by_patient(units: Units, mine: Index, rng: np.random.Generator) -> Ind
     parts[order] = turns
     for part in (0, 1, 2):
         if len(mine) >= 3 and not (parts == part).any():
-            # From the part most above its share: the largest may be train with too few already.
-            surplus = np.bincount(parts, minlength=3) - len(mine) * SHARES
+            # From the part most above its share among those that have a patient to spare: the
+            # largest may be train with too few already.
+            counts = np.bincount(parts, minlength=3)
+            surplus = np.where(counts > 1, counts - len(mine) * SHARES, -np.inf)
             parts[np.flatnonzero(parts == int(surplus.argmax()))[0]] = part
     return parts
