@@ -35,11 +35,13 @@ class Dataset:
     ``inputs`` and ``targets`` as :class:`~asepsis.core.samples.Kind` says; ``groups`` int64
     ``[n]``: the patient (or lesion, or stay) of each sample, its position when nobody knows;
     ``sites`` the hospital, scanner or unit it comes from; ``split`` uint8 ``[n]``, the official
-    0 train, 1 validation, 2 test; ``attributes`` facts of a sample that no model is fed.
+    0 train, 1 validation, 2 test; ``attributes`` facts of a sample that no model is fed. Of paired
+    images the attribute ``mask`` (bool ``[n, h, w]``) is the body; ``unit``, ``window`` and
+    ``volume`` are as :class:`~asepsis.core.samples.DataFacts` says.
 
     Raises:
-        DataError: lengths differ, a target is out of range, a value is infinite, or a patient is
-            in more than one part of the official split.
+        DataError: lengths differ, a target is out of range, a value is infinite, a patient is
+            in more than one part of the official split, or slices do not make whole cubes.
 
     Example:
         >>> inputs = np.zeros((2, 3), np.float32)
@@ -59,6 +61,9 @@ class Dataset:
     split: Array | None = None
     attributes: Mapping[str, Array] = field(default_factory=dict)
     synthetic: bool = False
+    unit: str = "normalized"
+    window: tuple[float, float] = (0.0, 255.0)
+    volume: int | None = None
 
     def __post_init__(self) -> None:
         n = len(self.inputs)
@@ -80,7 +85,12 @@ class Dataset:
     @property
     def facts(self) -> DataFacts:
         """What every participant knows of the task."""
-        return DataFacts(self.kind, self.classes)
+        return DataFacts(self.kind, self.classes, self.unit, self.window, self.volume)
+
+    @property
+    def mask(self) -> Array | None:
+        """The body on paired images, bool ``[n, h, w]``."""
+        return self.attributes.get("mask") if self.kind is Kind.PAIRED_IMAGE else None
 
     def digest(self) -> str:
         """Return the SHA-256 of the content: the same data, the same digest, on every machine."""
@@ -88,15 +98,19 @@ class Dataset:
 
     @cached_property
     def _digest(self) -> str:
-        head = "|".join([self.name, self.kind.value, *self.classes])
+        head = "|".join([self.name, self.kind.value, *self.classes, *self._scale()])
         state = hashlib.sha256(head.encode())
         named = {"inputs": self.inputs, "targets": self.targets, "groups": self.groups}
-        optional = {"sites": self.sites, "split": self.split}
+        optional = {"sites": self.sites, "split": self.split, "mask": self.mask}
         present = {name: array for name, array in optional.items() if array is not None}
         for name, array in (named | present).items():
             state.update(f"|{name}|{array.dtype.str}|{array.shape}|".encode())
             state.update(array.view(np.uint8).reshape(-1).data)
         return state.hexdigest()
+
+    def _scale(self) -> list[str]:
+        paired = self.kind is Kind.PAIRED_IMAGE
+        return [self.unit, str(self.window), str(self.volume)] if paired else []
 
     def labels(self) -> NDArray[np.int64]:
         """Return one class per sample to stratify by.
@@ -130,6 +144,8 @@ def _frozen(array: Array) -> Array:
 
 
 def _targets(kind: Kind, targets: Array) -> Array:
+    if kind is Kind.PAIRED_IMAGE and targets.dtype == np.int16:
+        return targets
     wanted = np.uint8 if kind in (Kind.MULTILABEL_IMAGE, Kind.PAIRED_IMAGE) else np.int64
     return np.asarray(targets).astype(wanted, copy=False)
 
@@ -173,6 +189,7 @@ def _check_targets(data: Dataset) -> None:
     if data.kind is Kind.PAIRED_IMAGE:
         if targets.shape != data.inputs.shape:
             raise DataError("input and target differ in shape", place=data.name, got=targets.shape)
+        _check_pairs(data)
         return
     if data.kind is Kind.MULTILABEL_IMAGE:
         fits = targets.ndim == 2 and targets.shape[1] == len(data.classes) and targets.max() <= 1
@@ -183,6 +200,28 @@ def _check_targets(data: Dataset) -> None:
             f"targets do not fit {len(data.classes)} classes",
             place=data.name,
             got=f"shape {targets.shape}, values {targets.min()} to {targets.max()}",
+        )
+
+
+def _check_pairs(data: Dataset) -> None:
+    mask, side = data.mask, data.volume
+    if mask is not None and (mask.shape != data.inputs.shape or mask.dtype != bool):
+        raise DataError(
+            "a mask is bool, and as large as the images",
+            place=data.name,
+            got=f"{mask.dtype} {mask.shape} for {data.inputs.shape}",
+        )
+    low, high = data.window
+    if not low < high:
+        raise DataError("a window goes from low to high", place=data.name, got=data.window)
+    if side is None:
+        return
+    cubes = len(data) // (3 * side) if side > 0 else 0
+    if data.inputs.shape != (cubes * 3 * side, side, side):
+        raise DataError(
+            f"slices do not make whole cubes of side {side}, three planes each",
+            place=data.name,
+            got=data.inputs.shape,
         )
 
 

@@ -100,7 +100,9 @@ def _samples(
     for one in odd:
         if one.hospital == place.hospital and one.scanner is not None:
             inputs = one.scanner.apply(inputs, streams.at(Draw.DATASET, *place))
-    arrays = (inputs, dataset.targets[index], index.copy(), dataset.groups[index])
+    arrays = [inputs, dataset.targets[index], index.copy(), dataset.groups[index]]
+    if dataset.mask is not None:
+        arrays.append(dataset.mask[index])
     for array in arrays:
         array.flags.writeable = False  # shared by all runs of a process: nobody poisons in place
     return Samples(*arrays)

@@ -63,11 +63,13 @@ def root_samples(
 
 def joined(parts: list[Samples]) -> Samples:
     """Concatenate samples of several hospitals."""
+    masks = [part.mask for part in parts if part.mask is not None]
     return Samples(
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("inputs", "targets", "ids", "groups")
-        )
+        inputs=np.concatenate([part.inputs for part in parts]),
+        targets=np.concatenate([part.targets for part in parts]),
+        ids=np.concatenate([part.ids for part in parts]),
+        groups=np.concatenate([part.groups for part in parts]),
+        mask=np.concatenate(masks) if len(masks) == len(parts) else None,
     )
 
 

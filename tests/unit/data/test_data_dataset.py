@@ -78,6 +78,47 @@ def test_pairs_must_have_the_same_shape() -> None:
         Dataset(name="p", kind=Kind.PAIRED_IMAGE, inputs=images, targets=images[:, :4], classes=())
 
 
+def pairs(n: int = 2, side: int = 8, **changes: Any) -> Dataset:
+    images = np.zeros((n, side, side), np.uint8)
+    given = {"inputs": images, "targets": images, "classes": (), **changes}
+    return Dataset(name="p", kind=Kind.PAIRED_IMAGE, **given)
+
+
+def test_pairs_tell_their_unit_their_body_and_their_volume() -> None:
+    body = np.eye(8, dtype=bool)[None].repeat(48, 0)
+    hounsfield = np.full((48, 8, 8), -1000, np.int16)
+    data = pairs(
+        48, targets=hounsfield, unit="HU", window=(-1024, 3071), volume=8, attributes={"mask": body}
+    )
+    assert (data.facts.unit, data.facts.window, data.facts.volume) == ("HU", (-1024, 3071), 8)
+    assert data.targets.min() == -1000
+    assert data.mask is not None
+    assert (data.mask == body).all()
+    assert pairs().facts.volume is None
+    assert table(attributes={"mask": np.ones(4)}).mask is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"attributes": {"mask": np.ones((2, 4, 4), bool)}}, "as large as the images"),
+        ({"attributes": {"mask": np.ones((2, 8, 8), np.uint8)}}, "a mask is bool"),
+        ({"window": (1.0, 1.0)}, "from low to high"),
+        ({"volume": 8}, "whole cubes of side 8"),
+        ({"volume": 0}, "whole cubes of side 0"),
+    ],
+)
+def test_pairs_that_do_not_fit_are_refused(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        pairs(**changes)
+
+
+def test_body_and_window_are_part_of_what_pairs_are() -> None:
+    body = np.ones((2, 8, 8), bool)
+    made = [pairs(), pairs(window=(0, 1)), pairs(unit="HU"), pairs(attributes={"mask": body})]
+    assert len({data.digest() for data in made}) == 4
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from asepsis.data.federate import federate
 from asepsis.data.partition import Dirichlet, Iid, Site
 from asepsis.data.scanner import Scanner
 from asepsis.data.unusual import Unusual
+from asepsis.federation.desk import joined
 
 
 def images(n: int = 900, official: bool = False, patients: int | None = None) -> Dataset:
@@ -43,6 +45,26 @@ def test_samples_know_where_they_come_from() -> None:
             assert (part.inputs == data.inputs[part.ids]).all()
             assert (part.targets == data.targets[part.ids]).all()
             assert (part.groups == data.groups[part.ids]).all()
+
+
+def test_the_body_goes_with_its_image() -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(256, size=(60, 4, 4), dtype=np.uint8)
+    body = rng.random((60, 4, 4)) < 0.5
+    data = Dataset(
+        name="made",
+        kind=Kind.PAIRED_IMAGE,
+        inputs=pixels,
+        targets=pixels,
+        classes=(),
+        attributes={"mask": body},
+    )
+    every = [part for h in federate(data, Iid(), 3, Streams(0)) for part in parts(h)]
+    for part in [*every, joined(every), every[0].take(np.array([1, 0])), every[0].changed(pixels)]:
+        assert (part.mask == body[part.ids]).all()
+    with pytest.raises(ValueError, match="read-only"):
+        every[0].mask[0] = False
+    assert joined([every[0], replace(every[1], mask=None)]).mask is None
 
 
 def test_no_patient_is_in_two_hospitals_or_two_parts() -> None:
