@@ -19,7 +19,7 @@ from asepsis.data.files import md5_of
 importlib.import_module("sklearn.datasets")  # moves Python's global generator, which tests watch
 
 NAMES = [entry.name for entry in entries("dataset") if entry.origin == "asepsis"]
-MADE = ("phantom", "breast-cancer")
+MADE = ("phantom", "head-phantom", "breast-cancer")
 
 real = pytest.mark.skipif("ASEPSIS_DATA" not in os.environ, reason="ASEPSIS_DATA is not set")
 

@@ -344,6 +344,14 @@ def test_mr_and_ct_of_one_plane_are_paired(tmp_path: Path) -> None:
     assert data.attributes["mask"].all()
     assert data.sites is not None
     assert data.sites.tolist() == ["center-B", "center-A"]
+    every = load("mri-ct", plane="all")
+    assert every.inputs.max(axis=(1, 2)).tolist() == [0, 10, 20] * 2
+    assert every.targets.max(axis=(1, 2)).tolist() == [1, 11, 21] * 2
+    assert every.groups.tolist() == [1, 1, 1, 0, 0, 0]
+    assert every.attributes["plane"].tolist() == ["axial", "coronal", "sagittal"] * 2
+    assert every.sites is not None
+    assert every.sites.tolist() == ["center-B"] * 3 + ["center-A"] * 3
+    assert every.volume is None
 
 
 def test_ms_contrasts_are_paired_by_patient_or_slice(tmp_path: Path) -> None:

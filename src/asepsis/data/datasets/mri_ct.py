@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
+from asepsis.core.errors import DataError
 from asepsis.core.registry import register
-from asepsis.core.samples import Kind
+from asepsis.core.samples import Array, Kind
 from asepsis.data.cards import Card
 from asepsis.data.coding import codes
+from asepsis.data.cubes import Plane, planes_of
 from asepsis.data.dataset import Dataset
 from asepsis.data.files import Source, locate, remembered
 from asepsis.data.npz import read_npz
@@ -28,8 +30,9 @@ class MriCt:
     """MR and CT of the same brain slice, 180 patients of three real centers (SynthRAD2023).
 
     Inputs MR and targets CT, both uint8 ``[180, 128, 128]``, the middle slice in one ``plane``;
-    attribute ``mask`` is the body. 8 bits, each slice scaled from its minimum to its maximum: no
-    Hounsfield units, so errors are in normalized units.
+    attribute ``mask`` is the body. ``plane = "all"`` takes all three, axial, coronal, sagittal of
+    each patient in turn: 540 pairs, three a patient, no volumes. 8 bits, each slice scaled from
+    its minimum to its maximum: no Hounsfield units, so errors are in normalized units.
 
     Raises DataError when the file cannot be had or is damaged.
 
@@ -58,7 +61,7 @@ class MriCt:
     )
 
     path: str | None = None
-    plane: Literal["axial", "coronal", "sagittal"] = "axial"
+    plane: Plane = "axial"
 
     def source(self) -> Source:
         """Return where the file is found."""
@@ -70,17 +73,28 @@ class MriCt:
         return remembered(self, place, lambda: _read(place, self.plane))
 
 
-def _read(place: Path, plane: str) -> Dataset:
-    names = tuple(f"{what}_{plane}" for what in ("mri", "ct", "mask"))
+def _read(place: Path, plane: Plane) -> Dataset:
+    planes = planes_of(plane)
+    names = [f"{what}_{one}" for what in ("mri", "ct", "mask") for one in planes]
     found = read_npz(place, (*names, "patient", "centre"))
-    mri, ct, mask = (found[name] for name in names)
+    mri, ct, mask = (
+        _in_turn([found[f"{what}_{one}"] for one in planes]) for what in ("mri", "ct", "mask")
+    )
+    sites = np.char.add("center-", found["centre"])
     return Dataset(
         name="mri-ct",
         kind=Kind.PAIRED_IMAGE,
         inputs=mri,
         targets=ct,
         classes=(),
-        groups=codes(found["patient"]),
-        sites=np.char.add("center-", found["centre"]),
-        attributes={"mask": mask > 0},
+        groups=codes(found["patient"]).repeat(len(planes)),
+        sites=sites.repeat(len(planes)),
+        attributes={"mask": mask > 0, "plane": np.tile(planes, len(sites))},
     )
+
+
+def _in_turn(planes: list[Array]) -> Array:
+    """Return the slices of every patient one after another."""
+    if any(slices.shape != planes[0].shape for slices in planes):
+        raise DataError("planes differ in shape", place="mri-ct", got=[p.shape for p in planes])
+    return np.stack(planes, axis=1).reshape(-1, *planes[0].shape[1:])
