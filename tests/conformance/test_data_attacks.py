@@ -14,6 +14,7 @@ from asepsis.core.samples import Array, DataFacts, Kind, Samples
 
 ATTACKS: dict[str, tuple[dict[str, Any], ...]] = {
     "label-flip": ({}, {"mode": "one-to-one", "source": 2, "target": 0}, {"mode": "random"}),
+    "mismatched-pairs": ({}, {"share": 0.3}),
     "noise": ({}, {"on": "labels"}, {"on": "both", "level": "low"}),
     "hyperdimensional": (
         {"dimensions": 500},

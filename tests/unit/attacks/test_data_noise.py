@@ -93,6 +93,29 @@ def test_paired_images_get_noise_where_asked(on: str, moved: tuple[int, int]) ->
     assert spread == pytest.approx([12.75 * one for one in moved], rel=0.05)
 
 
+HU = DataFacts(Kind.PAIRED_IMAGE, (), unit="HU", window=(-1024.0, 3071.0))
+
+
+@pytest.mark.parametrize(("level", "sigma"), [("low", 204.75), ("high", 2047.5)])
+def test_targets_in_a_unit_get_a_share_of_their_window(level: str, sigma: float) -> None:
+    own = hospital(np.zeros((4, 60, 60), np.uint8), np.full((4, 60, 60), 1024, np.int16))
+    made = Noise(on="labels", level=level).poison(own, HU, rng()).targets  # type: ignore[arg-type]
+    assert made.dtype == np.int16
+    assert made.min() >= -1024
+    assert made.max() <= 3071
+    # Clipping at one deviation (high) leaves the share at or beyond it: P(|N(0, 1)| > 1) = 0.317.
+    assert np.mean(np.abs(made - 1024.0) >= sigma - 2) == pytest.approx(0.317, abs=0.02)
+
+
+def test_noise_leaves_masks_alone() -> None:
+    images = np.full((2, 8, 8), 128, np.uint8)
+    mask = rng().random((2, 8, 8)) < 0.5
+    own = Samples(images, images.astype(np.int16), np.arange(2), np.arange(2), mask)
+    made = Noise(on="both").poison(own, HU, rng())
+    assert made.mask is not None
+    assert np.array_equal(made.mask, rng().random((2, 8, 8)) < 0.5)
+
+
 @pytest.mark.parametrize(
     ("attack", "facts", "name"),
     [

@@ -13,7 +13,7 @@ from asepsis.core.registry import register
 from asepsis.core.samples import Array, DataFacts, Kind, Samples
 
 PIXELS = {"low": 0.05, "high": 0.5}
-"""Standard deviation of the noise on pixels, as a share of 255."""
+"""Standard deviation of the noise on pixels, as a share of their range."""
 
 FEATURES = {"low": 0.2, "high": 2.0}
 """Standard deviation of the noise on a feature, in deviations of that feature."""
@@ -27,13 +27,15 @@ class Noise:
     """Noise poisoning: Gaussian noise on inputs, random wrong labels, or both.
 
     ``level`` fixes the amount beforehand: pixels (uint8) get noise of standard deviation 0.05
-    (low) or 0.5 (high) times 255, then are rounded and clipped; features of tables and channels
-    of signals 0.2 or 2 times their own training deviation (pixels of medical images deviate by
+    (low) or 0.5 (high) times 255, then are rounded and clipped; features of tables and channels of
+    signals 0.2 or 2 times their own training deviation (pixels of medical images deviate by
     about a quarter of their range, so that both scales mean the same), missing values stay
     missing; of the labels a share of 0.1 or 0.5, drawn without replacement, becomes another class
     with equal probability. With several labels per image the share counts all n × k entries and
     the drawn ones are inverted. The labels of paired images are images: ``labels`` gives them
-    the same noise as inputs. ``sigma`` (in the units above) and ``share`` replace a level's value.
+    noise too, relative to 255 where they are 8 bits, to the width of their window where they are
+    measured in a unit (of -1024 to 3071 HU: 205 and 2048 HU), and clips them to it; masks stay.
+    ``sigma`` (in the units above) and ``share`` replace a level's value.
 
     Raises ConfigError for a ``sigma`` or ``share`` that this kind of noise does not use, and for
     wrong labels where there is only one class.
@@ -66,25 +68,29 @@ class Noise:
         self._check(paired)
         inputs, targets = own.inputs, own.targets
         if self.on != "labels":
-            inputs = self._noisy(inputs, rng)
-        if self.on != "inputs":
-            targets = self._noisy(targets, rng) if paired else self._wrong(targets, facts, rng)
+            inputs = self._noisy(inputs, (0, 255), rng)
+        if self.on != "inputs" and paired:
+            limits = (0, 255) if targets.dtype == np.uint8 else facts.window
+            targets = self._noisy(targets, limits, rng)
+        elif self.on != "inputs":
+            targets = self._wrong(targets, facts, rng)
         return own.changed(inputs=inputs, targets=targets)
 
-    def _noisy(self, values: Array, rng: np.random.Generator) -> Array:
-        scale = self._scale(values)
+    def _noisy(self, values: Array, limits: tuple[float, float], rng: np.random.Generator) -> Array:
+        scale = self._scale(values, limits)
         made = values.copy()
         for one in made:  # sample by sample: the noise of a whole hospital may not fit in memory
             noise = scale * rng.standard_normal(one.shape, np.float32)
-            if made.dtype == np.uint8:
-                one[...] = np.clip(np.rint(one + noise), 0, 255)
-            else:
+            if made.dtype.kind == "f":
                 one += noise.astype(made.dtype)
+            else:
+                one[...] = np.clip(np.rint(one + noise), *limits)
         return made
 
-    def _scale(self, values: Array) -> Array:
-        if values.dtype == np.uint8:
-            return np.asarray(255 * (PIXELS[self.level] if self.sigma is None else self.sigma))
+    def _scale(self, values: Array, limits: tuple[float, float]) -> Array:
+        if values.dtype.kind != "f":
+            share = PIXELS[self.level] if self.sigma is None else self.sigma
+            return np.asarray((limits[1] - limits[0]) * share)
         share = FEATURES[self.level] if self.sigma is None else self.sigma
         return share * deviations(values)
 
