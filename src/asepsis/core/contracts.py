@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 from asepsis.core.layout import Layout
 from asepsis.core.samples import Array, DataFacts, Kind, Prepare, Samples, Shard
-from asepsis.core.threat import ClientView, Evidence, Sees, ServerView
+from asepsis.core.threat import (
+    BroadcastView,
+    ClientView,
+    Evidence,
+    ReleaseView,
+    Sees,
+    ServerView,
+)
 from asepsis.core.updates import Reply, State
 from asepsis.core.workshop import Recipe, Workshop
 
@@ -214,12 +221,42 @@ class UpdateAttack(Protocol[V_contra]):
 class ServerAttack(Protocol):
     """Learns from what a curious server has; returns evidence, never scores itself."""
 
-    def observe(self, view: ServerView, rng: np.random.Generator) -> Evidence | None:
-        """Look at one round; ``None`` when there is nothing to attack in it."""
+    def observe(
+        self, state: State, view: ServerView, rng: np.random.Generator
+    ) -> tuple[State, Evidence | None]:
+        """Look at one round; ``None`` when there is nothing to claim in it.
+
+        The state is what it remembers: named tensors, ``{}`` before the first round.
+        """
         ...
 
 
-Attack = DataAttack | TrainAttack | UpdateAttack[ClientView] | ServerAttack
+@runtime_checkable
+class BroadcastAttack(ServerAttack, Protocol):
+    """A malicious server: it changes what it sends before it looks at what comes back.
+
+    Updates come back relative to what each hospital received. The server throws the aggregate of
+    a tampered round away: the model stays.
+    """
+
+    def tamper(
+        self, state: State, view: BroadcastView, rng: np.random.Generator
+    ) -> tuple[State, Mapping[int, Tensor]]:
+        """Return the rows ``[d]`` to send to whom; who is not named gets the real one."""
+        ...
+
+
+@runtime_checkable
+class ModelAttack(Protocol):
+    """Learns from the released model, as anyone who holds it could."""
+
+    def infer(self, view: ReleaseView, rng: np.random.Generator) -> Evidence | None:
+        """Look at the finished model; ``None`` when there is nothing to claim."""
+        ...
+
+
+Observer = ServerAttack | ModelAttack
+Attack = DataAttack | TrainAttack | UpdateAttack[ClientView] | ServerAttack | ModelAttack
 
 
 @dataclass(frozen=True, slots=True)

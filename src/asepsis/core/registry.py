@@ -32,7 +32,7 @@ _MEMBER = re.compile(
 """How pydantic names the members of a union inside a place."""
 
 ENTRY_POINTS = "asepsis.components"
-DEFENSES = ("transport", "screen", "aggregator", "release", "audit", "inspect", "recipe")
+DEFENSES = ("client", "transport", "screen", "aggregator", "release", "audit", "inspect", "recipe")
 """The rooms of defenses, in the order in which an update meets them."""
 KINDS = (
     "dataset",

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from torch import Tensor
 
+from asepsis.core.channel import Carried, Channel
 from asepsis.core.desk import Network, Root
 from asepsis.core.layout import Layout
 from asepsis.core.samples import Kind, Shard
@@ -216,6 +217,45 @@ class Transport(Protocol):
     delivers: ClassVar[type]
     ideal: ClassVar[bool]
 
-    def deliver(self, updates: Individual) -> Delivery:
-        """Carry the updates to the server."""
+    def deliver(self, updates: Individual, channel: Channel) -> Carried:
+        """Carry the updates of those who answer to the server.
+
+        A channel that cannot take every cohort, or every claimed count, says so beforehand in
+        ``check_cohort(n)`` and ``check_weights(weights)``.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Home:
+    """What a hospital has when it protects its own update.
+
+    ``told`` is what server stages announced with the model, by name.
+    """
+
+    round: int
+    client: int
+    received: Tensor
+    layout: Layout
+    network: Network
+    shard: Shard
+    told: Mapping[str, float] = field(default_factory=dict)
+
+
+class ClientStage(Protocol):
+    """What a hospital does to its update before it leaves: clip, noise, prune."""
+
+    def protect(
+        self, row: Tensor, home: Home, rng: np.random.Generator
+    ) -> tuple[Tensor, Mapping[str, float]]:
+        """Return the row ``[d]`` to send, and telemetry to send with it."""
+        ...
+
+
+@runtime_checkable
+class Announces(Protocol):
+    """A server stage that tells hospitals something with the next model: a bound, say."""
+
+    def announce(self, state: State) -> Mapping[str, float]:
+        """Return named figures, sent to everybody."""
         ...

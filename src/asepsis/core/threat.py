@@ -6,14 +6,20 @@ client list. What a weaker view does not grant, it has no field for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from torch import Tensor
+import numpy as np
+from torch import Tensor, nn
 
+from asepsis.core.layout import Layout
+from asepsis.core.samples import Kind, Shard
 from asepsis.core.updates import Delivery
+
+if TYPE_CHECKING:
+    from asepsis.core.workshop import Recipe
 
 
 class Role(StrEnum):
@@ -42,6 +48,32 @@ class Sees(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class When:
+    """In which rounds somebody attacks or looks.
+
+    ``starts_at`` is the first round (0-based), ``every`` the rounds from one to the next,
+    ``rounds`` how many in all (1: a single shot), ``None`` until the end.
+    """
+
+    starts_at: int = 0
+    every: int = 1
+    rounds: int | None = None
+
+    def active(self, round_: int) -> bool:
+        """Whether it happens in this round.
+
+        Example:
+            >>> [When(starts_at=2, rounds=2).active(t) for t in range(5)]
+            [False, False, True, True, False]
+            >>> [t for t in range(20) if When(starts_at=3, every=5, rounds=3).active(t)]
+            [3, 8, 13]
+        """
+        turn, between = divmod(round_ - self.starts_at, self.every)
+        ended = self.rounds is not None and turn >= self.rounds
+        return turn >= 0 and between == 0 and not ended
+
+
+@dataclass(frozen=True, kw_only=True)
 class ThreatModel:
     """Who attacks, what they see and know, and when.
 
@@ -49,7 +81,8 @@ class ThreatModel:
     the next, ``rounds`` how many rounds are attacked in all (1: a single shot), ``None`` until
     the end. ``knows_defense`` grants the stack of defenses in use as a function. ``telemetry``:
     hostile hospitals report ``own`` figures (their training loss), or ``mimic`` what honest
-    hospitals report on average in this round.
+    hospitals report on average in this round. ``attested``: hostile hospitals too pass their
+    updates through the clipping and noise that hospitals are told to apply.
     """
 
     role: Role = Role.CLIENT
@@ -60,6 +93,7 @@ class ThreatModel:
     every: int = 1
     knows_defense: bool = False
     telemetry: Literal["own", "mimic"] = "own"
+    attested: bool = False
 
     def active(self, round_: int) -> bool:
         """Whether the attack happens in this round.
@@ -67,12 +101,13 @@ class ThreatModel:
         Example:
             >>> [ThreatModel(starts_at=2, rounds=2).active(t) for t in range(5)]
             [False, False, True, True, False]
-            >>> [t for t in range(20) if ThreatModel(starts_at=3, every=5, rounds=3).active(t)]
-            [3, 8, 13]
         """
-        turn, between = divmod(round_ - self.starts_at, self.every)
-        ended = self.rounds is not None and turn >= self.rounds
-        return turn >= 0 and between == 0 and not ended
+        return self.when.active(round_)
+
+    @property
+    def when(self) -> When:
+        """In which rounds the attack happens."""
+        return When(starts_at=self.starts_at, every=self.every, rounds=self.rounds)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,28 +175,89 @@ class Omniscient:
 ClientView = Own | Colluders | Omniscient
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Learner:
-    """What anyone who knows the architecture can compute, as pure functions.
+class Learner(Protocol):
+    """What anyone who knows the architecture and the protocol can compute.
 
-    ``gradient(row, inputs, targets) -> [d]`` is the gradient of the mean training loss at the
-    global row, differentiable in ``inputs`` and ``targets`` (soft labels, ``[n, classes]``). Of
-    its columns the first ``parameters`` are parameters (all when ``None``); buffers are 0.
+    Pure functions of a row ``[d]`` of absolute weights (what was sent, not an update). Targets are
+    as training has them; where they are differentiated, soft ones of ``target_shape`` a sample.
     """
 
-    gradient: Callable[[Tensor, Tensor, Tensor], Tensor]
-    input_shape: tuple[int, ...]
-    classes: int
-    parameters: int | None = None
+    @property
+    def layout(self) -> Layout:
+        """The network's place in a row."""
+        ...
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of data."""
+        ...
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one prepared sample."""
+        ...
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """Shape of one target that can be differentiated: ``(classes,)``, or an image's."""
+        ...
+
+    @property
+    def classes(self) -> int:
+        """Number of classes; 0 where targets are images."""
+        ...
+
+    @property
+    def parameters(self) -> int:
+        """Of a row's columns so many are parameters, the rest buffers."""
+        ...
+
+    def gradient(self, row: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the gradient ``[d]`` of the mean training loss, in training mode.
+
+        Differentiable in ``inputs`` and ``targets``; the columns of buffers are 0.
+        """
+        ...
+
+    def gradients(self, row: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return each sample's own gradient ``[n, d]``, in evaluation mode."""
+        ...
+
+    def losses(self, row: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return each sample's loss ``[n]``, in evaluation mode."""
+        ...
+
+    def probabilities(self, row: Tensor, inputs: Tensor) -> Tensor:
+        """Return what the model answers: ``[n, classes]``, or images."""
+        ...
+
+    def fit(self, row: Tensor, shard: Shard, rng: np.random.Generator, work: float = 1.0) -> Tensor:
+        """Train by the protocol, as a hospital with these samples would; return the new row."""
+        ...
+
+    def fresh(self, rng: np.random.Generator) -> Tensor:
+        """Return a newly initialized row of the same architecture."""
+        ...
+
+    def copy(self, row: Tensor) -> nn.Module:
+        """Return a private copy of the network in evaluation mode, loaded with the row."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ServerView:
-    """What a curious server has: what it sent, what was delivered, facts, and the learner.
+    """What a curious server has in one round.
 
     ``scale(samples)`` is the sum of learning rates over the local steps of a hospital with so
-    many samples: it turns a delta into an average gradient. ``batch`` is the local batch size.
-    Both are part of the protocol that the server runs.
+    many samples: it turns a delta into an average gradient. ``batch`` is the local batch size,
+    ``recipe(samples)`` all that such a hospital is told to do. They are part of the protocol that
+    the server runs.
+
+    ``candidates`` are samples it wonders about, in an order that says nothing; ``public`` are
+    samples of the same kind that nobody trains or tests on. ``wire`` is what passed the channel
+    where that is not what the server may read: masked vectors ``[d]`` by client. ``told`` is what
+    it sent to whom where that was not ``sent``; ``colluders`` are rows that hospitals in league
+    with it show it.
     """
 
     facts: Facts
@@ -170,17 +266,48 @@ class ServerView:
     learner: Learner
     scale: Callable[[int], float]
     batch: int
+    recipe: Callable[[int], Recipe]
+    candidates: Shard | None = None
+    public: Shard | None = None
+    wire: Mapping[int, Tensor] | None = None
+    told: Mapping[int, Tensor] = field(default_factory=dict)
+    colluders: Mapping[int, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BroadcastView:
+    """What a server that tampers with the model has before it sends it to the ``cohort``."""
+
+    facts: Facts
+    sent: Tensor
+    cohort: tuple[int, ...]
+    learner: Learner
+    public: Shard | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReleaseView:
+    """What anyone has who holds the released model ``row`` ``[d]``."""
+
+    facts: Facts
+    row: Tensor
+    learner: Learner
+    recipe: Callable[[int], Recipe]
+    candidates: Shard | None = None
+    public: Shard | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
     """What an observing attack claims to have learned, to be scored against the truth.
 
-    ``guesses`` are named tensors (reconstructed inputs, membership scores); ``about`` names the
-    client each belongs to, ``None`` when the channel does not tell.
+    ``kind`` says how it is scored. ``guesses`` are named tensors (reconstructed inputs, membership
+    scores); ``about`` names the client they belong to, ``None`` when the channel does not tell.
+    ``clients`` are those behind the columns of a matrix of scores.
     """
 
     kind: str
     guesses: dict[str, Tensor]
     about: int | None = None
+    clients: tuple[int, ...] = ()
     measurements: dict[str, float] = field(default_factory=dict)

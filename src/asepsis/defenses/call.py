@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from asepsis.core.channel import Channel
 from asepsis.core.desk import Desk, Network, Root
 from asepsis.core.errors import ConfigError, QuorumError
 from asepsis.core.layout import Layout
 from asepsis.core.matrices import GiveBack, M, take_matrix
-from asepsis.core.rng import Streams
+from asepsis.core.rng import Draw, Streams
 from asepsis.core.samples import Shard
 from asepsis.core.updates import Individual, Rows, State
 from asepsis.defenses.handed import check_state
@@ -172,8 +173,12 @@ def aggregate(
     if not count:
         raise QuorumError("nothing to aggregate", place="matrix", got=rows.shape)
     before = pipeline.init(dim) if state is None else check_state(state, pipeline, dim)
-    arrived = pipeline.transport.deliver(delivery)
-    after, outcome = pipeline.receive(before, arrived, round, Streams(seed), desk)
+    streams = Streams(seed)
+    channel = Channel(round, streams.at(Draw.CHANNEL, round), delivery.clients)
+    carried = pipeline.transport.deliver(delivery, channel)
+    if carried.delivery is None:
+        raise QuorumError(str(carried.aborted), place="matrix")
+    after, outcome = pipeline.receive(before, carried.delivery, round, streams, desk)
     if outcome.aggregate is None:
         raise QuorumError(_reason(str(outcome.void)), place="matrix")
     value = cast(M, _given_back(outcome.aggregate.delta.to(rows.device, rows.dtype), give_back))

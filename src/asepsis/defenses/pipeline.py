@@ -13,7 +13,16 @@ from asepsis.core.desk import Desk
 from asepsis.core.errors import ConfigError, QuorumError
 from asepsis.core.registry import options_of
 from asepsis.core.rng import Streams
-from asepsis.core.stages import Audit, Certifies, Release, Rule, Screen, Transport
+from asepsis.core.stages import (
+    Announces,
+    Audit,
+    Certifies,
+    ClientStage,
+    Release,
+    Rule,
+    Screen,
+    Transport,
+)
 from asepsis.core.updates import Delivery, State
 from asepsis.defenses.quorum import require_rows
 from asepsis.defenses.reports import Outcome
@@ -31,13 +40,14 @@ class Named:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pipeline:
-    """A transport, any number of screens, exactly one rule, any number of releases, one audit."""
+    """What hospitals do to their updates, a transport, screens, one rule, releases, one audit."""
 
     transport: Transport
     rule: Rule[Any]
     screens: tuple[Screen, ...] = ()
     releases: tuple[Release, ...] = ()
     audit: Audit | None = None
+    clients: tuple[ClientStage, ...] = ()
     names: tuple[Named, ...] = field(default=())
 
     def check_cohort(self, size: int) -> None:
@@ -50,13 +60,27 @@ class Pipeline:
             QuorumError: naming the stage, the smallest cohort and the largest f that fits.
             ConfigError: what a stage refuses for a reason of its own.
         """
-        for stage in self.stages:
+        for stage in (*self.clients, self.transport, *self.stages):
             if hasattr(stage, "smallest"):
                 require_rows(stage, self.name_of(stage), size)
             if hasattr(stage, "check_cohort"):
                 stage.check_cohort(size)
             if hasattr(stage, "rows_left"):
                 size = stage.rows_left(size)
+
+    @property
+    def at_hospitals(self) -> list[tuple[str, ClientStage]]:
+        """What hospitals do to their updates before these leave, by name."""
+        return [(self.name_of(stage), stage) for stage in self.clients]
+
+    def announce(self, state: State) -> dict[str, float]:
+        """Return what server stages tell hospitals with the next model."""
+        parts = zip(self.stages, split(state, len(self.stages)), strict=True)
+        told: dict[str, float] = {}
+        for stage, own in parts:
+            if isinstance(stage, Announces):
+                told |= stage.announce(own)
+        return told
 
     @property
     def needs(self) -> frozenset[str]:

@@ -10,7 +10,7 @@ from asepsis.core.registry import DEFENSES, build, entries, find, lookup, split_
 from asepsis.core.updates import Individual
 from asepsis.defenses.pipeline import Named, Pipeline
 
-ORDER = ("transport", "screen", "aggregator", "release", "audit")
+ORDER = ("client", "transport", "screen", "aggregator", "release", "audit")
 """The rooms of a stack, in the order in which an update meets them."""
 
 
@@ -40,7 +40,7 @@ def build_pipeline(
         named.insert(after.index(True) if any(after) else len(named), rules[0])
     if not transports:
         transports = _named("plain", place)
-        named.insert(0, transports[0])
+        named.insert(sum(item.room == "client" for item in named), transports[0])
     _check_order(named, rules, transports, place)
     screens = [item for item in named if item.room == "screen"]
     _check_rows(transports[0], screens, rules[0], place)
@@ -50,6 +50,7 @@ def build_pipeline(
         screens=tuple(item.stage for item in screens),
         rule=rules[0].stage,
         releases=tuple(item.stage for item in named if item.room == "release"),
+        clients=tuple(item.stage for item in named if item.room == "client"),
         audit=next((item.stage for item in named if item.room == "audit"), None),
         names=tuple(named),
     )
@@ -109,7 +110,7 @@ def _check_order(
             "stages are out of order",
             place=place,
             got=[item.name for item in named],
-            fix="first the transport, then screens, then the rule, then releases, then the audit",
+            fix="first what hospitals do, then transport, screens, rule, releases, audit",
         )
 
 

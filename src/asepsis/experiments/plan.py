@@ -253,6 +253,10 @@ def _check_names(spec: Experiment) -> None:
     optional = {"task": spec.task, "model": spec.model, "attack": spec.attack}
     named += [(kind, kind, part) for kind, part in optional.items() if part is not None]
     named += [("inspect", f"inspect[{i}]", part) for i, part in enumerate(spec.inspect)]
+    named += [
+        ("attack", f"observe[{i}]", {k: v for k, v in part.items() if k != "when"})
+        for i, part in enumerate(spec.observe)
+    ]
     found = []
     for kind, place, part in named:
         try:

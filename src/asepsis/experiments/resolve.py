@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any, cast
 
-from asepsis.core.contracts import Attack, BackdoorAttack, ModelBuilder, ServerAttack, Task
+from asepsis.core.contracts import (
+    Attack,
+    BackdoorAttack,
+    ModelAttack,
+    ModelBuilder,
+    ServerAttack,
+    Task,
+)
 from asepsis.core.errors import ConfigError
 from asepsis.core.registry import build, lookup, options_of
 from asepsis.core.rng import Streams
 from asepsis.core.samples import DataFacts, Hospital, Kind, Samples
 from asepsis.core.stages import Inspector
-from asepsis.core.threat import Role, Sees, ThreatModel
+from asepsis.core.threat import Role, Sees, ThreatModel, When
 from asepsis.data.federate import federate
 from asepsis.defenses.stack import build_pipeline
 from asepsis.experiments.naming import label_of
-from asepsis.experiments.spec import Component, Experiment, digest
+from asepsis.experiments.spec import UNSHARED, Component, Experiment, WhenSpec, digest, parse
 from asepsis.federation.build import Parts
 from asepsis.federation.desk import root_samples
-from asepsis.federation.federation import Schedule, hostile_hospitals
+from asepsis.federation.federation import Schedule, Watch, hostile_hospitals
 
 TASKS = {
     Kind.IMAGE: "classification",
@@ -96,6 +104,8 @@ def resolve(spec: Experiment) -> tuple[Parts, dict[str, Any]]:
         schedule=schedule_of(spec),
         streams=streams,
         inspectors=inspectors_of(spec),
+        observers=observers_of(spec),
+        candidates=spec.candidates.members,
         root=_root(spec, hospitals) if spec.inspect or "root" in pipeline.needs else None,
     )
     return parts, _told(spec, parts, data_digest)
@@ -114,6 +124,40 @@ def inspectors_of(spec: Experiment) -> dict[str, Inspector]:
             raise ConfigError("the same inspector twice", place=place, got=label)
         named[label] = build("inspect", asked, place)
     return named
+
+
+def observers_of(spec: Experiment) -> dict[str, Watch]:
+    """Build whoever watches by name.
+
+    Raises:
+        ConfigError: unknown, wrong options, no observer, or the same one twice.
+    """
+    named: dict[str, Watch] = {}
+    for i, asked in enumerate(spec.observe):
+        place = f"observe[{i}]"
+        plain, when = observer_spec(asked, place)
+        label, made = label_of(plain, options=True), build("attack", plain, place)
+        if label in named:
+            raise ConfigError("the same observer twice", place=place, got=label)
+        if not isinstance(made, ServerAttack | ModelAttack):
+            raise ConfigError(
+                "this attack does not watch: it acts",
+                place=place,
+                got=label,
+                fix="write it as attack = ..., with hostile hospitals",
+            )
+        named[label] = Watch(made, when)
+    return named
+
+
+def observer_spec(asked: Component, place: str) -> tuple[Component, When]:
+    """Return an observer's component, and in which rounds it looks (its table ``when``)."""
+    plain = {key: value for key, value in asked.items() if key != "when"}
+    given = asked.get("when", {})
+    if not isinstance(given, Mapping):
+        raise ConfigError("not a table", place=f"{place}.when", got=given, fix="{every = 10}")
+    when: WhenSpec = parse(WhenSpec, given, f"{place}.when")
+    return plain, When(starts_at=when.starts_at, every=when.every, rounds=when.rounds)
 
 
 def _root(spec: Experiment, hospitals: tuple[Hospital, ...]) -> tuple[Samples, str]:
@@ -138,7 +182,7 @@ def _told(spec: Experiment, parts: Parts, data: str) -> dict[str, Any]:
         place: {"name": asked if isinstance(asked, str) else asked["name"], **options_of(made)}
         for place, (asked, made) in named.items()
     }
-    left_out = {"name", "attack", "probes", "defenses", "inspect", "root", *named}
+    left_out = {*UNSHARED, *named}
     asked = spec.model_dump(mode="json", exclude=left_out)
     shared = {place: options for place, options in components.items() if place != "attack"}
     hospitals = parts.hospitals
@@ -146,6 +190,7 @@ def _told(spec: Experiment, parts: Parts, data: str) -> dict[str, Any]:
         "components": components,
         "defenses": parts.pipeline.describe(),
         **({"inspect": _inspectors_told(spec, parts)} if spec.inspect else {}),
+        **({"observe": _observers_told(parts)} if parts.observers else {}),
         "role": str(parts.threat.role),
         "hostile": list(parts.threat.clients),
         "unusual": unusual_in(components["partition"]),
@@ -163,6 +208,13 @@ def _told(spec: Experiment, parts: Parts, data: str) -> dict[str, Any]:
 def _inspectors_told(spec: Experiment, parts: Parts) -> list[dict[str, Any]]:
     built = zip(spec.inspect, parts.inspectors.values(), strict=True)
     return [{"name": asked["name"], **options_of(made)} for asked, made in built]
+
+
+def _observers_told(parts: Parts) -> list[dict[str, Any]]:
+    return [
+        {"name": name, **options_of(watch.attack), "when": asdict(watch.when)}
+        for name, watch in parts.observers.items()
+    ]
 
 
 def unusual_in(partition: Mapping[str, Any]) -> list[int]:
@@ -195,6 +247,7 @@ def schedule_of(spec: Experiment) -> Schedule:
         dropout=federation.dropout,
         stragglers=federation.stragglers,
         straggler_work=federation.straggler_work,
+        sampling=federation.sampling,
     )
 
 
@@ -203,7 +256,7 @@ def threat_of(
 ) -> ThreatModel:
     """Return the threat model: who attacks is drawn once per seed unless hospitals are named."""
     asked = spec.threat
-    passive = isinstance(attack, ServerAttack)
+    passive = isinstance(attack, ServerAttack | ModelAttack)
     role = Role(asked.role) if asked.role else (Role.SERVER if passive else Role.CLIENT)
     if isinstance(asked.hostile, tuple):
         clients = tuple(sorted(set(asked.hostile)))
@@ -225,4 +278,5 @@ def threat_of(
         every=asked.every,
         knows_defense=asked.knows_defense,
         telemetry=asked.telemetry,
+        attested=asked.attested,
     )

@@ -32,7 +32,9 @@ from asepsis.experiments.trace import Trace, complete
 from asepsis.experiments.version import code_version, packages
 from asepsis.federation.build import assemble
 from asepsis.federation.federation import Federation, RoundState
+from asepsis.federation.observing import Seen, inferred
 from asepsis.federation.round import RoundOutcome, play_round
+from asepsis.federation.scoring.truth import Truth
 from asepsis.metrics.backdoor import model_pixels
 
 CHECKPOINT_SECONDS = 2.0
@@ -227,16 +229,52 @@ class _Run:
         mind = self.federation.shown_mind(self.state.attack)
         return self.oracle.score(self.state.row, round_, mind, self.trace.at(round_))
 
-    def _reveal(self, outcome: RoundOutcome) -> dict[str, Any] | None:
-        evidence = outcome.evidence
-        if evidence is None:
-            return None
-        revealed = self.oracle.reveal(evidence, outcome.round, outcome.cohort.present)
-        if self.store is not None and self.resolved["public"]:
-            path = self.store.artifact(self.name, outcome.round)
-            write_tensors(path, {"truth": revealed.truth, "guess": revealed.guess})
-        about = {"kind": evidence.kind, "about": evidence.about}
-        return {**about, "scores": revealed.scores, "attack": evidence.measurements}
+    def _reveal(self, outcome: RoundOutcome) -> list[dict[str, Any]]:
+        """Score what observers claim of a round."""
+        if not outcome.seen or outcome.received is None:
+            return []
+        truth = Truth(
+            federation=self.federation,
+            round=outcome.round,
+            present=outcome.cohort.present,
+            received=outcome.received,
+            row=self.state.row,
+            sent=outcome.sent,
+            candidates=self.federation.candidates,
+            public=self.federation.public,
+        )
+        return [self._judged(seen, truth) for seen in outcome.seen]
+
+    def _judged(self, seen: Seen, truth: Truth) -> dict[str, Any]:
+        leak, evidence = self.oracle.judge(seen, truth), seen.evidence
+        if self.store is not None and self.resolved["public"] and leak.pictures:
+            number = list(self.federation.observers).index(seen.by)
+            write_tensors(self.store.artifact(self.name, truth.round, number), leak.pictures)
+        return {
+            "by": seen.by,
+            "round": truth.round,
+            "kind": evidence.kind,
+            "about": evidence.about,
+            "scores": leak.scores,
+            "attack": evidence.measurements,
+            **({"curves": leak.curves} if leak.curves else {}),
+        }
+
+    def _inferred(self) -> list[dict[str, Any]]:
+        """Score what those claim who hold the released model."""
+        last, row = self.rounds - 1, self.state.row
+        cohort = self.federation.cohort(last)
+        truth = Truth(
+            federation=self.federation,
+            round=last,
+            present=cohort.present,
+            received=row,
+            row=row,
+            candidates=self.federation.candidates,
+            public=self.federation.public,
+        )
+        facts = self.federation.facts_of(last, cohort, row)
+        return [self._judged(seen, truth) for seen in inferred(self.federation, row, facts)]
 
     def _leave_prefix(self) -> None:
         """Keep the rounds before the attack for the other cells of the study."""
@@ -269,6 +307,7 @@ class _Run:
         result = summarize(self.record.lines, TAIL, self.starts_at, self.resolved["unusual"])
         result["hospitals"], result["worst"] = self.oracle.hospitals(self.state.row)
         result["over_patients"] = self.oracle.over_patients(self.state.row)
+        result["evidence"] += self._inferred()
         certificates = self.oracle.certificates(self.state)
         if certificates:
             result["certificates"] = certificates

@@ -39,6 +39,7 @@ class FederationSpec(Strict):
     dropout: Chance = 0.0
     stragglers: Chance = 0.0
     straggler_work: Annotated[float, Field(gt=0, le=1)] = 0.5
+    sampling: Literal["fixed", "poisson"] = "fixed"
     server: Component = {"name": "fedavg"}
 
     _server = field_validator("server", mode="before")(component)
@@ -49,7 +50,8 @@ class ThreatSpec(Strict):
 
     ``every`` is the number of rounds from one attack to the next, ``rounds`` how many rounds are
     attacked in all, ``knows_defense`` grants the defenses in use as a function; with
-    ``telemetry = "mimic"`` hostile hospitals report the loss that honest ones report.
+    ``telemetry = "mimic"`` hostile hospitals report the loss that honest ones report; with
+    ``attested`` they too pass their updates through what the stack has hospitals do.
     """
 
     hostile: Annotated[int, Field(ge=0)] | tuple[Annotated[int, Field(ge=0)], ...] = 0
@@ -60,6 +62,7 @@ class ThreatSpec(Strict):
     every: Count = 1
     knows_defense: bool = False
     telemetry: Literal["own", "mimic"] = "own"
+    attested: bool = False
 
 
 class RootSpec(Strict):
@@ -73,10 +76,33 @@ class RootSpec(Strict):
     hospital: Annotated[int, Field(ge=0)] | Literal["all"] = "all"
 
 
+class WhenSpec(Strict):
+    """In which rounds an observer looks."""
+
+    starts_at: Annotated[int, Field(ge=0)] = 0
+    every: Count = 1
+    rounds: Count | None = None
+
+
+class CandidatesSpec(Strict):
+    """Whom inference attacks are asked about.
+
+    Up to ``members`` training patients of every hospital, and as many of its test patients.
+    """
+
+    members: Count = 50
+
+
 class EvaluationSpec(Strict):
     """How often the global model is scored."""
 
     every: Count = 1
+
+
+UNSHARED = frozenset(
+    {"name", "attack", "probes", "defenses", "inspect", "observe", "candidates", "root"}
+)
+"""What an experiment does not share with others of the same protocol."""
 
 
 class Experiment(Strict):
@@ -94,6 +120,8 @@ class Experiment(Strict):
     probes: dict[str, Component] = {}
     defenses: Annotated[tuple[Component, ...], Field(min_length=1)] = ({"name": "mean"},)
     inspect: tuple[Component, ...] = ()
+    observe: tuple[Component, ...] = ()
+    candidates: CandidatesSpec = CandidatesSpec()
     root: RootSpec = RootSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     seed: Annotated[int, Field(ge=0)] = 0
@@ -106,7 +134,7 @@ class Experiment(Strict):
     def _optional(cls, value: object) -> object:
         return None if value in ("auto", "none") else component(value)
 
-    @field_validator("defenses", "inspect", mode="before")
+    @field_validator("defenses", "inspect", "observe", mode="before")
     @classmethod
     def _stack(cls, value: object) -> object:
         stages = value if isinstance(value, list | tuple) else [value]
@@ -122,7 +150,7 @@ class Experiment(Strict):
         Everything but attack, defenses and seeds. A run's own protocol hash is made of resolved
         components and adds seed and split hashes.
         """
-        left_out = {"name", "attack", "probes", "defenses", "inspect", "root", "seed"}
+        left_out = {*UNSHARED, "seed"}
         return digest(self.model_dump(mode="json", exclude={*left_out, "partition_seed"}))
 
     def twin(self) -> Experiment:
@@ -227,6 +255,7 @@ def _fields(model: type[BaseModel]) -> dict[str, list[str]]:
         "threat": ThreatSpec,
         "evaluation": EvaluationSpec,
         "root": RootSpec,
+        "candidates": CandidatesSpec,
         "claims": Claim,
     }
     inner = {name: list(table.model_fields) for name, table in tables.items()}

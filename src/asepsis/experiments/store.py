@@ -110,9 +110,9 @@ class Store:
         """Path of what a run's audit wrote."""
         return self.root / "ledgers" / f"{digest}.jsonl"
 
-    def artifact(self, digest: str, round_: int) -> Path:
-        """Path of what an observing attack reconstructed in a round."""
-        return self.root / "artifacts" / f"{digest}-{round_}.safetensors"
+    def artifact(self, digest: str, round_: int, number: int = 0) -> Path:
+        """Path of what an observing attack, the run's ``number``-th, reconstructed in a round."""
+        return self.root / "artifacts" / f"{digest}-{round_}-{number}.safetensors"
 
     def pictures(self, digest: str) -> Path:
         """Path of what an attack has to show of a whole run."""

@@ -17,7 +17,7 @@ CHANGED = 1e-6
 def round_line(
     outcome: RoundOutcome,
     metrics: dict[str, float],
-    revealed: dict[str, Any] | None,
+    revealed: list[dict[str, Any]],
     seconds: dict[str, float],
 ) -> Line:
     """Return the record line of one round."""
@@ -31,10 +31,15 @@ def round_line(
         "crafted": outcome.crafted,
         "void": outcome.void,
         "metrics": metrics,
-        "stages": server.record() if server else [],
+        "stages": [
+            *(item.record() for item in outcome.protected),
+            *(server.record() if server else []),
+        ],
         "dropped": list(server.dropped) if server else [],
     }
-    if revealed is not None:
+    if outcome.channel:
+        result["channel"] = dict(outcome.channel)
+    if revealed:
         result["evidence"] = revealed
     return {"type": "round", "result": result, "observed": {"seconds": seconds}}
 
@@ -69,7 +74,7 @@ def summarize(
         "activation": activation(rounds),
         "attack_inactive": idle / attacked if attacked else 0.0,
         "detection": detection(rounds, unusual),
-        "evidence": [item["evidence"] for item in rounds if "evidence" in item],
+        "evidence": [one for item in rounds for one in item.get("evidence", ())],
     }
 
 

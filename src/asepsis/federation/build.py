@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from asepsis.core.contracts import (
     Carried,
     DataAttack,
     Distributed,
+    ModelAttack,
     ModelBuilder,
     Plan,
     ServerAttack,
@@ -31,11 +33,12 @@ from asepsis.core.samples import DataFacts, Hospital, Kind, Prepare, Samples, Sh
 from asepsis.core.stages import Inspector
 from asepsis.core.threat import Role, Sees, ThreatModel
 from asepsis.defenses.pipeline import Pipeline
-from asepsis.federation.desk import RootData
-from asepsis.federation.federation import Federation, Schedule
+from asepsis.federation.candidates import draw_candidates
+from asepsis.federation.desk import RootData, joined
+from asepsis.federation.federation import Federation, Schedule, Watch
 from asepsis.federation.optimizers import FedAvg
 from asepsis.federation.oracle import Oracle
-from asepsis.training.learner import learner
+from asepsis.training.learner import Learner
 
 A = TypeVar("A", bound=Attack)
 
@@ -73,6 +76,8 @@ class Parts:
     probes: Mapping[str, BackdoorAttack] = field(default_factory=dict)
     root: tuple[Samples, str] | None = None
     inspectors: Mapping[str, Inspector] = field(default_factory=dict)
+    observers: Mapping[str, Watch] = field(default_factory=dict)
+    candidates: int = 50
     device: str = "cpu"
     name: str = ""
 
@@ -112,7 +117,17 @@ def assemble(parts: Parts) -> tuple[Federation, Oracle]:
         facts=parts.facts,
         plan=plan,
         prepare=prepare,
-        learner=learner(module, layout, parts.task.loss, shape, classes),
+        learner=Learner(
+            module=copy.deepcopy(module).train(),
+            layout=layout,
+            task=parts.task,
+            trainer=parts.trainer,
+            builder=parts.model,
+            kind=parts.facts.kind,
+            input_shape=shape,
+            target_shape=_target_shape(shards, classes),
+            classes=classes,
+        ),
         pipeline=parts.pipeline,
         server=parts.server,
         threat=parts.threat,
@@ -120,9 +135,31 @@ def assemble(parts: Parts) -> tuple[Federation, Oracle]:
         schedule=parts.schedule,
         streams=parts.streams,
         root=None if parts.root is None else RootData(prepare(parts.root[0]), parts.root[1]),
+        **_watched(parts, prepare),
         name=parts.name,
     )
     return federation, Oracle(federation, prepare, parts.probes)
+
+
+def _target_shape(shards: Mapping[tuple[int, str], Shard], classes: int) -> tuple[int, ...]:
+    """Return the shape of one target that can be differentiated: soft labels, or one image."""
+    targets = next(iter(shards.values())).targets
+    return (1, *targets.shape[2:]) if targets.dim() == 4 else (classes,)
+
+
+def _watched(parts: Parts, prepare: Prepare) -> dict[str, Any]:
+    """Return who watches, an attack by the server too, and what they are asked about."""
+    observers = dict(parts.observers)
+    if isinstance(parts.attack, ServerAttack | ModelAttack):
+        observers["attack"] = Watch(parts.attack, parts.threat.when)
+    if not observers:
+        return {}
+    public = joined([hospital.validation for hospital in parts.hospitals])
+    return {
+        "observers": observers,
+        "candidates": draw_candidates(parts.hospitals, parts.candidates, prepare, parts.streams),
+        "public": prepare(public) if len(public) else None,
+    }
 
 
 def fitted(parts: Parts) -> Parts:
@@ -196,6 +233,7 @@ def check(parts: Parts) -> None:
     _check_cohort(parts)
     _check_desk(parts)
     _check_inspectors(parts)
+    _check_observers(parts)
 
 
 def _check_kinds(parts: Parts) -> None:
@@ -227,7 +265,7 @@ def _check_threat(parts: Parts) -> None:
             got=len(threat.clients),
             fix=f"use at most {total - 1} of {total}",
         )
-    passive = parts.attack is None or isinstance(parts.attack, ServerAttack)
+    passive = parts.attack is None or isinstance(parts.attack, ServerAttack | ModelAttack)
     if not passive and not threat.clients:
         raise ConfigError(
             "an attack by hospitals needs hostile hospitals",
@@ -286,7 +324,7 @@ def _check_attack(parts: Parts) -> None:
             got=attack.target,
             fix=f"classes are numbered 0 to {len(classes) - 1}: {', '.join(classes)}",
         )
-    passive = isinstance(attack, ServerAttack)
+    passive = isinstance(attack, ServerAttack | ModelAttack)
     if passive != (threat.role is Role.SERVER):
         fitting = "server" if passive else "client"
         raise ConfigError(
@@ -300,6 +338,9 @@ def _check_attack(parts: Parts) -> None:
 def _check_cohort(parts: Parts) -> None:
     size = max(1, round(parts.schedule.participation * len(parts.hospitals)))
     parts.pipeline.check_cohort(size)
+    weights = getattr(parts.pipeline.transport, "check_weights", None)
+    if weights is not None:
+        weights({h.id: float(len(h.train)) for h in parts.hospitals})
 
 
 def _check_server(parts: Parts) -> None:
@@ -327,6 +368,21 @@ def _check_desk(parts: Parts) -> None:
             got=f'"mimic" with sees = "{parts.threat.sees}"',
             fix='set sees = "omniscient", or telemetry = "own"',
         )
+
+
+def _check_observers(parts: Parts) -> None:
+    for name, watch in parts.observers.items():
+        kinds = getattr(watch.attack, "kinds", frozenset(Kind))
+        if parts.facts.kind not in kinds:
+            raise ConfigError(
+                f"this observer does not work on data of kind '{parts.facts.kind}'",
+                place="observe",
+                got=name,
+                fix=f"it works on: {', '.join(sorted(kinds))}",
+            )
+        fits = getattr(watch.attack, "check", None)
+        if fits is not None:
+            fits(parts)
 
 
 def _check_inspectors(parts: Parts) -> None:

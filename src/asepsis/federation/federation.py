@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from asepsis.core.contracts import Attack, DataAttack, Job, Plan, ServerOptimizer, TrainAttack
+from asepsis.core.contracts import (
+    Attack,
+    DataAttack,
+    Job,
+    Observer,
+    Plan,
+    ServerOptimizer,
+    TrainAttack,
+)
 from asepsis.core.rng import Draw, Streams
-from asepsis.core.samples import DataFacts, Hospital, Prepare
-from asepsis.core.threat import Facts, Learner, Sees, ThreatModel
+from asepsis.core.samples import DataFacts, Hospital, Prepare, Shard
+from asepsis.core.threat import Facts, Learner, Role, Sees, ThreatModel, When
 from asepsis.core.updates import State
 from asepsis.defenses.pipeline import Pipeline
+from asepsis.federation.candidates import Candidates
 from asepsis.federation.desk import RootData
 
 
@@ -23,7 +34,8 @@ class Schedule:
 
     ``participation`` is the share of hospitals drawn each round; ``dropout`` the chance that a
     drawn hospital never answers; ``stragglers`` the chance that one manages only
-    ``straggler_work`` of its local steps.
+    ``straggler_work`` of its local steps. ``sampling``: a cohort of ``fixed`` size, or each
+    hospital by itself with that chance (``poisson``, which privacy accountants assume).
     """
 
     rounds: int
@@ -31,6 +43,7 @@ class Schedule:
     dropout: float = 0.0
     stragglers: float = 0.0
     straggler_work: float = 0.5
+    sampling: Literal["fixed", "poisson"] = "fixed"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +53,14 @@ class Cohort:
     drawn: tuple[int, ...]
     present: tuple[int, ...]
     work: dict[int, float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Watch:
+    """Somebody who watches, and in which rounds."""
+
+    attack: Observer
+    when: When
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,22 +79,39 @@ class Federation:
     schedule: Schedule
     streams: Streams
     root: RootData | None = None
+    observers: Mapping[str, Watch] = field(default_factory=dict)
+    candidates: Candidates | None = None
+    public: Shard | None = None
     name: str = ""
 
     def cohort(self, round_: int) -> Cohort:
         """Draw the round's cohort: the same one with and without an attack."""
         ids = sorted(self.plan.weights)
-        size = max(1, round(self.schedule.participation * len(ids)))
         rng = self.streams.at(Draw.COHORT, round_)
-        drawn = sorted(int(i) for i in rng.choice(ids, size=size, replace=False))
+        drawn = self._drawn(ids, rng)
         present = [i for i in drawn if not self._chance(Draw.DROPOUT, round_, i)]
         late = {i for i in present if self._chance(Draw.STRAGGLER, round_, i)}
         work = {i: self.schedule.straggler_work if i in late else 1.0 for i in present}
         return Cohort(tuple(drawn), tuple(present), work)
 
+    def _drawn(self, ids: list[int], rng: np.random.Generator) -> list[int]:
+        share = self.schedule.participation
+        if self.schedule.sampling == "poisson":
+            return [
+                i for i, chance in zip(ids, rng.random(len(ids)), strict=True) if chance < share
+            ]
+        size = max(1, round(share * len(ids)))
+        return sorted(int(i) for i in rng.choice(ids, size=size, replace=False))
+
     def hostile(self, cohort: Cohort, round_: int) -> tuple[int, ...]:
         """Return the present hospitals that attack in this round."""
-        return () if self.attack is None else self._attackers(cohort, round_)
+        passive = self.attack is None or self.threat.role is Role.SERVER
+        return () if passive else self._attackers(cohort, round_)
+
+    @property
+    def colluders(self) -> tuple[int, ...]:
+        """Hospitals in league with a curious server."""
+        return self.threat.clients if self.threat.role is Role.SERVER else ()
 
     def _attackers(self, cohort: Cohort, round_: int) -> tuple[int, ...]:
         if not self.threat.active(round_):
@@ -160,6 +198,7 @@ class RoundState:
     pipeline: State = field(default_factory=dict)
     attack: State = field(default_factory=dict)
     audit: State = field(default_factory=dict)
+    watch: State = field(default_factory=dict)
 
     def tensors(self) -> dict[str, Tensor]:
         """Flatten into named tensors for a safetensors file."""
@@ -168,6 +207,7 @@ class RoundState:
             "pipeline": self.pipeline,
             "attack": self.attack,
             "audit": self.audit,
+            "watch": self.watch,
         }
         named = {
             f"{part}/{key}": value for part, state in parts.items() for key, value in state.items()
@@ -194,6 +234,7 @@ class RoundState:
             pipeline=part("pipeline"),
             attack=part("attack"),
             audit=part("audit"),
+            watch=part("watch"),
         )
 
 

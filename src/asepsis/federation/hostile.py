@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from asepsis.core import robust_math
+from asepsis.core.channel import Channel
 from asepsis.core.contracts import TrainAttack, UpdateAttack
+from asepsis.core.desk import Desk
 from asepsis.core.errors import ConfigError
 from asepsis.core.rng import Draw, Streams
 from asepsis.core.samples import Shard
@@ -20,14 +22,18 @@ from asepsis.core.threads import one_thread
 from asepsis.core.threat import ClientView, Colluders, Facts, Omniscient, Own, Sees
 from asepsis.core.updates import Individual, Reply, Rows, State, individual
 from asepsis.core.workshop import Workshop
-from asepsis.federation.desk import desk_in
 from asepsis.federation.federation import Cohort, Federation, mind_of, with_mind
 
 Notes = dict[str, float]
 
 
 def stack_in_use(
-    federation: Federation, state: State, cohort: Cohort, hostile: tuple[int, ...], facts: Facts
+    federation: Federation,
+    state: State,
+    cohort: Cohort,
+    hostile: tuple[int, ...],
+    facts: Facts,
+    desk: Desk,
 ) -> Callable[[Tensor], Tensor]:
     """Return the defenses as a function from rows ``[n, d]`` to the aggregate ``[d]``.
 
@@ -39,8 +45,6 @@ def stack_in_use(
     """
     round_ = facts.round
     dice = Streams(federation.streams.integer(Draw.ATTACK_UPDATE, round_))
-    assert facts.received is not None
-    desk = desk_in(federation, round_, facts.received)
     ids = [*hostile, *(i for i in cohort.present if i not in hostile)]
 
     def aggregate(rows: Tensor) -> Tensor:
@@ -49,7 +53,10 @@ def stack_in_use(
         alike = torch.ones(len(rows), dtype=torch.float64)
         clients = tuple(who[i] for i in order)
         guess = Individual(clients, Rows(rows[order]), alike, {"loss": alike})
-        delivery = federation.pipeline.transport.deliver(guess)
+        channel = Channel(round_, dice.at(Draw.CHANNEL, round_), clients)
+        delivery = federation.pipeline.transport.deliver(guess, channel).delivery
+        if delivery is None:
+            return torch.full_like(rows[0], math.nan)
         _, outcome = federation.pipeline.receive(state, delivery, round_, dice, desk)
         made = outcome.aggregate
         return torch.full_like(rows[0], math.nan) if made is None else made.delta

@@ -14,21 +14,19 @@ from asepsis.core.contracts import BackdoorAttack, Carried, Evolving, Trigger
 from asepsis.core.rng import Draw
 from asepsis.core.samples import Array, Prepare
 from asepsis.core.stages import Inspector
-from asepsis.core.threat import Evidence
 from asepsis.core.updates import State
 from asepsis.federation.certified import certificates
 from asepsis.federation.desk import joined
 from asepsis.federation.federation import Federation, RoundState
 from asepsis.federation.inspection import Door, Scores, inspected, pictured
+from asepsis.federation.observing import Seen
+from asepsis.federation.scoring.kinds import judged
+from asepsis.federation.scoring.truth import Leak, Truth
 from asepsis.metrics.hospitals import per_hospital, worst_hospital
 from asepsis.metrics.intervals import bootstrap_interval
-from asepsis.metrics.leakage import match, reconstruction_metrics
-from asepsis.training.batches import batches
 
 BATCH = 1024
 DRAWS = 200
-DATA_RANGE = 2.0
-"""Prepared pixels lie in [-1, 1]."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,15 +39,6 @@ class Stamped:
     where: Array
     inputs: Tensor
     natural: bool = False
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Revealed:
-    """Evidence beside the truth: both ``[b, ...]`` in prepared units, and how close they are."""
-
-    truth: Tensor
-    guess: Tensor
-    scores: dict[str, float]
 
 
 class Oracle:
@@ -231,26 +220,9 @@ class Oracle:
         made: Array = torch.cat(parts).cpu().numpy()
         return made
 
-    def reveal(self, evidence: Evidence, round_: int, clients: tuple[int, ...]) -> Revealed:
-        """Set reconstructed inputs beside the batches that were really trained on.
-
-        When the channel does not tell whose update it was, every present hospital's batch counts
-        and the best match is scored: the attack gets the benefit of the doubt.
-        """
-        owners = clients if evidence.about is None else (evidence.about,)
-        truth = torch.cat([self._first_batch(client, round_) for client in owners]).cpu()
-        guess = evidence.guesses["inputs"].cpu()
-        scores = reconstruction_metrics(guess.numpy(), truth.numpy(), DATA_RANGE)
-        if truth.dim() < 4:  # tables and signals are standardized: they have no range
-            scores = {"mse": scores["mse"]}
-        mine, matched = match(guess.numpy(), truth.numpy())
-        return Revealed(truth[matched], guess[mine], scores)
-
-    def _first_batch(self, client: int, round_: int) -> Tensor:
-        plan = self._federation.plan
-        rng = self._federation.streams.at(Draw.BATCH, round_, client)
-        shard = plan.shards[client, "clean"]
-        return next(iter(batches(shard, plan.trainer.batch, 1, rng)))[0]
+    def judge(self, seen: Seen, truth: Truth) -> Leak:
+        """Score what an observer claims: see :mod:`asepsis.federation.scoring`."""
+        return judged(seen.evidence, truth)
 
 
 def _triggers(

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from asepsis.core.contracts import Engine, ServerAttack
-from asepsis.core.rng import Draw
+from asepsis.core.contracts import Engine
+from asepsis.core.desk import Desk
 from asepsis.core.stages import RoundEvent
-from asepsis.core.threat import Evidence, Facts, Role, ServerView
 from asepsis.core.updates import Delivery, Individual, State, individual
-from asepsis.defenses.reports import Outcome
-from asepsis.federation import hostile as hospitals
+from asepsis.defenses.reports import Outcome, StageReport
 from asepsis.federation.desk import desk_in
 from asepsis.federation.federation import Cohort, Federation, RoundState
+from asepsis.federation.observing import Seen, observed, tampered
+from asepsis.federation.sending import carried, updates
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RoundOutcome:
-    """What happened in a round, for the record and for metrics."""
+    """What happened in a round, for the record and for metrics.
+
+    ``sent`` are the rows as they left the hospitals, ``received`` the row they trained from,
+    ``channel`` what the channel counted.
+    """
 
     round: int
     cohort: Cohort
@@ -30,8 +35,12 @@ class RoundOutcome:
     crafted: dict[str, float]
     server: Outcome | None
     void: str | None
-    evidence: Evidence | None
     seconds: dict[str, float]
+    seen: tuple[Seen, ...] = ()
+    sent: Individual | None = None
+    received: Tensor | None = None
+    channel: Mapping[str, float] | None = None
+    protected: tuple[StageReport, ...] = ()
     audited: tuple[bytes, ...] = ()
 
 
@@ -40,53 +49,70 @@ def play_round(
 ) -> tuple[RoundState, RoundOutcome]:
     """Play round ``state.round`` and return the next state and what happened."""
     clock = _Clock()
-    t, sent = state.round, state.row
+    t, row = state.round, state.row
     cohort = federation.cohort(t)
-    hostile = federation.hostile(cohort, t)
-    facts = federation.facts_of(t, cohort, sent)
-    if federation.threat.knows_defense:
-        stack = hospitals.stack_in_use(federation, state.pipeline, cohort, hostile, facts)
-        facts = replace(facts, rule=stack)
+    facts = federation.facts_of(t, cohort, row)
+    desk = desk_in(federation, t, row)
 
-    jobs = federation.jobs(cohort, hostile, t)
-    replies = engine.train(sent, jobs) if jobs else []
-    clock.lap("training")
+    watch, told = tampered(federation, state.watch, cohort, facts, row)
+    made = updates(federation, engine, state, cohort, facts, desk, told)
+    clock.lap("hospitals")
+    came = carried(federation, made.replies, cohort, row, told, t)
+    seen: tuple[Seen, ...] = ()
+    if came.delivery is not None:
+        rows = individual(made.replies)
+        watch, seen = observed(federation, watch, came, rows, facts, row, told)
+        clock.lap("observers")
 
-    minds, trained, notes = hospitals.train(federation, state.attack, cohort, hostile, facts)
-    replies = sorted([*replies, *trained], key=lambda reply: reply.client)
-    minds, replies, crafted = hospitals.craft(federation, minds, replies, hostile, facts)
-    crafted = notes | crafted
-    replies = hospitals.report(federation, replies, hostile)
-    clock.lap("attack")
-
-    delivery, outcome, evidence = None, None, None
-    void: str | None = "no hospital answered"
-    pipeline, server, row = state.pipeline, state.server, sent
-    if replies:
-        delivery = federation.pipeline.transport.deliver(individual(replies))
-        evidence = observe(federation, delivery, facts, sent)
-        pipeline, outcome = federation.pipeline.receive(
-            state.pipeline, delivery, t, federation.streams, desk_in(federation, t, sent)
-        )
-        void = outcome.void
-        if outcome.aggregate is not None:
-            parameters = federation.plan.layout.parameters
-            server, row = federation.server.apply(
-                state.server, sent, outcome.aggregate.delta, parameters
-            )
-            if not bool(torch.isfinite(row).all()):
-                pipeline, server, row, void = state.pipeline, state.server, sent, "overflow"
+    after = replace(state, round=t + 1, attack=made.minds, watch=watch)
+    after, outcome, void = received(federation, after, came.delivery, desk, t)
+    if told and void is None:  # what comes back is of models that nobody else has
+        after = replace(after, row=row, server=state.server, pipeline=state.pipeline)
+        void = "the server tampered with the model, and throws the round away"
+    void = came.aborted or void
     clock.lap("server")
 
-    after = RoundState(round=t + 1, row=row, server=server, pipeline=pipeline, attack=minds)
-    audit, lines = audited(federation, state, after, delivery, outcome, void)
+    audit, lines = audited(federation, state, after, came.delivery, outcome, void)
     after = replace(after, audit=audit)
     if federation.pipeline.audit is not None:
         clock.lap("audit")
-    losses = {reply.client: float(reply.side.get("loss", float("nan"))) for reply in replies}
+    losses = {reply.client: float(reply.side.get("loss", float("nan"))) for reply in made.replies}
     return after, RoundOutcome(
-        t, cohort, hostile, losses, crafted, outcome, void, evidence, clock.laps, lines
+        round=t,
+        cohort=cohort,
+        hostile=made.hostile,
+        train_loss=losses,
+        crafted=made.crafted,
+        server=outcome,
+        void=void,
+        seconds={**made.seconds, **clock.without("hospitals")},
+        seen=seen,
+        sent=individual(made.replies) if made.replies else None,
+        received=row,
+        channel=came.measurements,
+        protected=made.protected,
+        audited=lines,
     )
+
+
+def received(
+    federation: Federation, state: RoundState, delivery: Delivery | None, desk: Desk, round_: int
+) -> tuple[RoundState, Outcome | None, str | None]:
+    """Take a delivery through the defenses and step; a void round leaves the model alone."""
+    if delivery is None:
+        return state, None, None
+    pipeline, outcome = federation.pipeline.receive(
+        state.pipeline, delivery, round_, federation.streams, desk
+    )
+    if outcome.aggregate is None:
+        return replace(state, pipeline=pipeline), outcome, outcome.void
+    parameters = federation.plan.layout.parameters
+    server, row = federation.server.apply(
+        state.server, state.row, outcome.aggregate.delta, parameters
+    )
+    if not bool(torch.isfinite(row).all()):
+        return state, outcome, "overflow"
+    return replace(state, pipeline=pipeline, server=server, row=row), outcome, outcome.void
 
 
 def audited(
@@ -116,33 +142,6 @@ def audited(
     return audit.record(before.audit, event)
 
 
-def observe(
-    federation: Federation, delivery: Delivery, facts: Facts, sent: Tensor
-) -> Evidence | None:
-    """Let a curious server look at what was delivered."""
-    attack, threat = federation.attack, federation.threat
-    curious = threat.role is Role.SERVER and threat.active(facts.round)
-    if not curious or not isinstance(attack, ServerAttack):
-        return None
-    trainer = federation.plan.trainer
-    view = ServerView(
-        facts=facts,
-        sent=sent.clone(),
-        delivery=_copied(delivery),
-        learner=federation.learner,
-        scale=trainer.gradient_scale,
-        batch=trainer.batch,
-    )
-    return attack.observe(view, federation.streams.at(Draw.ATTACK_OBSERVE, facts.round))
-
-
-def _copied(delivery: Delivery) -> Delivery:
-    """A view must not be a way into what the server goes on with."""
-    if isinstance(delivery, Individual):
-        return delivery.with_rows(delivery.rows.dense().clone())
-    return replace(delivery, total=delivery.total.clone())
-
-
 class _Clock:
     """Wall-clock time of each part of a round."""
 
@@ -154,3 +153,6 @@ class _Clock:
         now = time.perf_counter()
         self.laps[name] = now - self._last
         self._last = now
+
+    def without(self, name: str) -> dict[str, float]:
+        return {key: value for key, value in self.laps.items() if key != name}

@@ -220,14 +220,18 @@ def inversions(results: Results, scenario: Scenario) -> list[Strip]:
 
 def _inverted(store: Store, run: Run, engine: str, attack: str, defense: str) -> Strip | None:
     for item in run.rounds:
-        scores = item.get("evidence", {}).get("scores")
+        scores: dict[str, float] | None = next(
+            (one["scores"] for one in item.get("evidence", ())), None
+        )
         path = store.artifact(identity(run.cell.spec, engine), int(item["round"]))
         try:
             tensors = read_tensors(path) if scores is not None else None
         except AsepsisError:
             tensors = None
         if tensors and _image_like(tensors.get("truth")) and _image_like(tensors.get("guess")):
-            title = f"{attack} through {defense}, round {int(item['round']) + 1}{_scored(scores)}"
+            title = (
+                f"{attack} through {defense}, round {int(item['round']) + 1}{_scored(scores or {})}"
+            )
             truth, guess = (tensors[name].float().numpy() for name in ("truth", "guess"))
             pairs: list[tuple[Picture, ...]] = [
                 (

@@ -1,61 +1,111 @@
-"""What anyone who knows the architecture can compute: gradients as a pure function of a row."""
+"""What anyone who knows the architecture and the protocol can compute, as functions of a row."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from asepsis.core.layout import Layout
-from asepsis.core.threat import Learner
+from asepsis.core.rng import building_modules
+from asepsis.core.samples import Kind, Shard
+from asepsis.core.threads import one_thread
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+if TYPE_CHECKING:
+    from asepsis.core.contracts import ModelBuilder, Task, Trainer
+
+BATCH = 256
 
 
-def learner(
-    module: nn.Module,
-    layout: Layout,
-    loss: Loss,
-    input_shape: tuple[int, ...],
-    classes: int,
-) -> Learner:
-    """Build the learner that attacks are handed.
+@dataclass(frozen=True, slots=True, eq=False)
+class Learner:
+    """The learner that attacks are handed: :class:`asepsis.core.threat.Learner`.
 
-    The module is copied, so neither side can change the other's. It computes in training mode,
-    as the hospitals do: batch normalization uses the statistics of the batch. The columns of
-    buffers (from ``layout.parameters`` on) have no gradient and are 0.
-
-    Args:
-        module: the network.
-        layout: its place in a row.
-        loss: ``(outputs, targets) -> [n]``, which must take soft labels ``[n, classes]`` (a
-            task's ``loss`` does).
-        input_shape: shape of one prepared sample.
-        classes: number of classes.
-
-    Example:
-        >>> module = nn.Linear(1, 2)
-        >>> made = learner(module, Layout.of(module), nn.CrossEntropyLoss(), (1,), 2)
-        >>> made.gradient(torch.zeros(4), torch.ones(1, 1), torch.tensor([[1.0, 0.0]]))
-        tensor([-0.5000,  0.5000, -0.5000,  0.5000])
+    ``module`` is the learner's own, in training mode; no function changes its parameters.
     """
-    own = copy.deepcopy(module).train()
 
-    def gradient(row: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
-        tensors = {
-            slot.name: row[slot.where].view(slot.shape).detach().clone() for slot in layout.slots
-        }
-        weights = [tensors[slot.name].requires_grad_() for slot in layout.slots if slot.parameter]
-        outputs = torch.func.functional_call(own, tensors, (inputs,))
+    module: nn.Module
+    layout: Layout
+    task: Task
+    trainer: Trainer
+    builder: ModelBuilder
+    kind: Kind
+    input_shape: tuple[int, ...]
+    target_shape: tuple[int, ...]
+    classes: int
+
+    @property
+    def parameters(self) -> int:
+        """Of a row's columns so many are parameters, the rest buffers."""
+        return self.layout.parameters
+
+    def copy(self, row: Tensor) -> nn.Module:
+        """Return a private copy of the network in evaluation mode, loaded with the row."""
+        made = copy.deepcopy(self.module).eval()
+        self.layout.load(made, row)
+        return made
+
+    def fresh(self, rng: np.random.Generator) -> Tensor:
+        """Return a newly initialized row of the same architecture."""
+        with building_modules(int(rng.integers(2**62))):
+            made = self.builder.build(self.input_shape, self.classes)
+        return self.layout.flatten(made)
+
+    def gradient(self, row: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the gradient ``[d]`` of the mean training loss, in training mode.
+
+        Batch normalization uses the statistics of the batch, as at hospitals. The columns of
+        buffers have no gradient and are 0.
+        """
+        tensors, weights = self._leaves(row)
+        outputs = torch.func.functional_call(self.module, tensors, (inputs,))
         found = torch.autograd.grad(
-            loss(outputs, targets).mean(),
+            self.task.loss(outputs, targets).mean(),
             weights,
             create_graph=inputs.requires_grad or targets.requires_grad,
             materialize_grads=True,
         )
-        buffers = row.new_zeros(layout.dim - layout.parameters)
+        buffers = row.new_zeros(self.layout.dim - self.layout.parameters)
         return torch.cat([*(part.reshape(-1) for part in found), buffers])
 
-    return Learner(gradient, input_shape, classes, layout.parameters)
+    def gradients(self, row: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return each sample's own gradient ``[n, d]``, in evaluation mode."""
+        module = self.copy(row)
+        named = dict(module.named_parameters())
+        weights = [named[slot.name] for slot in self.layout.slots if slot.parameter]
+        made = row.new_zeros(len(inputs), self.layout.dim)
+        for i in range(len(inputs)):
+            losses = self.task.loss(module(inputs[i : i + 1]), targets[i : i + 1])
+            found = torch.autograd.grad(losses.sum(), weights, materialize_grads=True)
+            made[i, : self.layout.parameters] = torch.cat([part.reshape(-1) for part in found])
+        return made
+
+    def losses(self, row: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return each sample's loss ``[n]``, in evaluation mode."""
+        return self.task.loss(self._outputs(row, inputs), targets)
+
+    def probabilities(self, row: Tensor, inputs: Tensor) -> Tensor:
+        """Return what the model answers: ``[n, classes]``, or images."""
+        return self.task.probabilities(self._outputs(row, inputs))
+
+    def fit(self, row: Tensor, shard: Shard, rng: np.random.Generator, work: float = 1.0) -> Tensor:
+        """Train by the protocol, as a hospital with these samples would; return the new row."""
+        module = copy.deepcopy(self.module)
+        with one_thread():
+            delta, _ = self.trainer.train(module, self.layout, row, shard, self.task, rng, work)
+        return row + delta
+
+    @torch.no_grad()
+    def _outputs(self, row: Tensor, inputs: Tensor) -> Tensor:
+        module = self.copy(row)
+        return torch.cat([module(block) for block in torch.split(inputs, BATCH)])
+
+    def _leaves(self, row: Tensor) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Return a row's tensors by name, and those of them that are parameters."""
+        slots = self.layout.slots
+        tensors = {s.name: row[s.where].view(s.shape).detach().clone() for s in slots}
+        return tensors, [tensors[s.name].requires_grad_() for s in slots if s.parameter]

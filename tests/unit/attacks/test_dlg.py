@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,16 +16,17 @@ from torch import Tensor
 from asepsis.attacks.observe.dlg import Dlg, infer_labels
 from asepsis.core.layout import Layout
 from asepsis.core.rng import building_modules
+from asepsis.core.samples import Kind
 from asepsis.core.threat import Facts, Learner, ServerView
 from asepsis.core.updates import Delivery, Individual, Rows, Summed
+from asepsis.core.workshop import Recipe
 from asepsis.metrics.leakage import psnr, reconstruction_metrics
 from asepsis.models.lenet import LeNetSigmoid
 from asepsis.models.mlp import Mlp
-from asepsis.training.learner import learner
+from asepsis.testing.learners import learner_for
 
 STEP = 0.1
 CLIENTS = 10
-LOSS = partial(F.cross_entropy, reduction="none")
 
 
 def digits(count: int, size: int = 28) -> tuple[Tensor, Tensor]:
@@ -42,11 +43,13 @@ def network(seed: int, size: int = 28) -> tuple[Learner, Tensor]:
     with building_modules(seed):
         module = LeNetSigmoid().build((1, size, size), 10)
     layout = Layout.of(module)
-    return learner(module, layout, LOSS, (1, size, size), 10), layout.flatten(module)
+    return learner_for(module, (1, size, size), 10), layout.flatten(module)
 
 
 def view(made: Learner, row: Tensor, delivery: Delivery, batch: int = 1) -> ServerView:
-    return ServerView(Facts(0, CLIENTS, 1.0), row, delivery, made, lambda _: STEP, batch)
+    recipe = Recipe(STEP, 0.0, 0.0, batch, 1)
+    facts = Facts(0, CLIENTS, 1.0)
+    return ServerView(facts, row, delivery, made, lambda _: STEP, batch, lambda _: recipe)
 
 
 def federation(seed: int, size: int = 28) -> tuple[ServerView, Tensor]:
@@ -67,7 +70,7 @@ def summed(seen: ServerView) -> ServerView:
 
 
 def decibels(attack: Dlg, seen: ServerView, truth: Tensor, seed: int) -> float:
-    evidence = attack.observe(seen, np.random.default_rng(seed))
+    evidence = attack.observe({}, seen, np.random.default_rng(seed))[1]
     assert evidence is not None
     return psnr(evidence.guesses["inputs"][0].numpy(), truth.numpy(), data_range=2.0)
 
@@ -94,8 +97,8 @@ def test_evidence_has_the_promised_shape_and_leaves_the_global_generator_alone()
     seen, _ = federation(seed=0, size=12)
     before = torch.random.get_rng_state()
     evidence = Dlg(iterations=2, restarts=2).observe(
-        replace(seen, batch=3), np.random.default_rng(0)
-    )
+        {}, replace(seen, batch=3), np.random.default_rng(0)
+    )[1]
     assert torch.equal(before, torch.random.get_rng_state())
     assert evidence is not None
     assert (evidence.kind, evidence.about) == ("inversion", 0)
@@ -107,7 +110,7 @@ def test_evidence_has_the_promised_shape_and_leaves_the_global_generator_alone()
 
 def test_the_same_generator_gives_the_same_evidence() -> None:
     seen, _ = federation(seed=0, size=12)
-    one, two = (Dlg(iterations=3).observe(seen, np.random.default_rng(4)) for _ in range(2))
+    one, two = (Dlg(iterations=3).observe({}, seen, np.random.default_rng(4))[1] for _ in range(2))
     assert one is not None
     assert two is not None
     assert torch.equal(one.guesses["inputs"], two.guesses["inputs"])
@@ -117,7 +120,9 @@ def test_restarts_only_improve_the_gradient_loss() -> None:
     seen, _ = federation(seed=1, size=12)
     losses = []
     for restarts in (1, 2, 3):
-        evidence = Dlg(iterations=2, restarts=restarts).observe(seen, np.random.default_rng(0))
+        evidence = Dlg(iterations=2, restarts=restarts).observe({}, seen, np.random.default_rng(0))[
+            1
+        ]
         assert evidence is not None
         losses.append(evidence.measurements["gradient_loss"])
     assert losses == sorted(losses, reverse=True)
@@ -125,7 +130,7 @@ def test_restarts_only_improve_the_gradient_loss() -> None:
 
 def test_a_sum_names_nobody() -> None:
     seen, _ = federation(seed=0, size=12)
-    evidence = Dlg(iterations=1, client=3).observe(summed(seen), np.random.default_rng(0))
+    evidence = Dlg(iterations=1, client=3).observe({}, summed(seen), np.random.default_rng(0))[1]
     assert evidence is not None
     assert evidence.about is None
 
@@ -134,11 +139,14 @@ def test_there_is_nothing_to_attack_in_an_absent_zero_or_broken_update() -> None
     seen, _ = federation(seed=0, size=12)
     assert isinstance(seen.delivery, Individual)
     rng = np.random.default_rng(0)
-    assert Dlg(client=99).observe(seen, rng) is None
+    assert Dlg(client=99).observe({}, seen, rng)[1] is None
     for value in (0.0, float("nan"), float("inf")):
         matrix = torch.full_like(seen.delivery.rows.dense(), value)
-        assert Dlg().observe(replace(seen, delivery=seen.delivery.with_rows(matrix)), rng) is None
-    assert Dlg().observe(replace(seen, delivery=Summed(0, seen.sent, 0.0)), rng) is None
+        assert (
+            Dlg().observe({}, replace(seen, delivery=seen.delivery.with_rows(matrix)), rng)[1]
+            is None
+        )
+    assert Dlg().observe({}, replace(seen, delivery=Summed(0, seen.sent, 0.0)), rng)[1] is None
 
 
 @pytest.mark.parametrize("label", range(10))
@@ -160,13 +168,13 @@ def test_inferred_labels_stay_fixed_while_a_table_row_is_recovered() -> None:
     with building_modules(0):
         module = Mlp(hidden=(32,)).build((6,), 3)
     layout = Layout.of(module)
-    made, row = learner(module, layout, LOSS, (6,), 3), layout.flatten(module)
+    made, row = learner_for(module, (6,), 3, kind=Kind.TABLE), layout.flatten(module)
     rng = np.random.default_rng(2)
     patient = torch.from_numpy(rng.normal(size=(1, 6)).astype(np.float32))
     update = -STEP * made.gradient(row, patient, torch.tensor([[0.0, 0.0, 1.0]]))
     delivery = Individual((5,), Rows(update[None]), torch.ones(1, dtype=torch.float64))
     attack = Dlg(labels="inferred", restarts=3, iterations=50)
-    evidence = attack.observe(view(made, row, delivery), rng)
+    evidence = attack.observe({}, view(made, row, delivery), rng)[1]
     assert evidence is not None
     assert evidence.about == 5
     assert evidence.guesses["labels"].tolist() == [[0.0, 0.0, 1.0]]
@@ -174,23 +182,33 @@ def test_inferred_labels_stay_fixed_while_a_table_row_is_recovered() -> None:
     assert found["mse"] < 0.01
 
 
+class Padded:
+    """A learner of a model with two more columns, which are buffers."""
+
+    def __init__(self, inner: Learner) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def gradient(self, row: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return F.pad(self._inner.gradient(row[:-2], x, y), (0, 2))
+
+
 def test_columns_of_buffers_are_ignored() -> None:
     seen, _ = federation(seed=0, size=12)
     assert isinstance(seen.delivery, Individual)
     matrix = seen.delivery.rows.dense()
     noisy = torch.cat([matrix, torch.full((CLIENTS, 2), 1e6)], dim=1)
-    padded = replace(
-        seen.learner,
-        gradient=lambda row, x, y: F.pad(seen.learner.gradient(row[:-2], x, y), (0, 2)),
-    )
+    padded = Padded(seen.learner)
     widened = replace(
         seen,
         sent=F.pad(seen.sent, (0, 2)),
         delivery=seen.delivery.with_rows(noisy),
-        learner=padded,
+        learner=cast(Learner, padded),
     )
-    plain = Dlg(iterations=2).observe(seen, np.random.default_rng(0))
-    found = Dlg(iterations=2).observe(widened, np.random.default_rng(0))
+    plain = Dlg(iterations=2).observe({}, seen, np.random.default_rng(0))[1]
+    found = Dlg(iterations=2).observe({}, widened, np.random.default_rng(0))[1]
     assert plain is not None
     assert found is not None
     assert torch.equal(plain.guesses["inputs"], found.guesses["inputs"])

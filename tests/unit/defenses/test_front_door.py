@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import asepsis
+from asepsis.core.channel import Channel
 from asepsis.core.errors import QuorumError
 from asepsis.core.registry import build, entries
 from asepsis.core.rng import Streams
@@ -38,7 +39,8 @@ def receive(stack: list[Any], rows: torch.Tensor, weights: list[float] | None = 
     claimed = torch.tensor(weights or [1.0] * len(rows), dtype=torch.float64)
     side = {"loss": 1.0 + torch.arange(len(rows), dtype=torch.float64) / 10}
     sent = Individual(tuple(range(10, 10 + len(rows))), Rows(rows), claimed, side)
-    delivery = pipeline.transport.deliver(sent)
+    delivery = pipeline.transport.deliver(sent, Channel.of(sent)).delivery
+    assert delivery is not None
     return pipeline.receive(
         pipeline.init(rows.shape[1]), delivery, 0, Streams(0), cohorts.desk(rows.shape[1])
     )[1]

@@ -271,7 +271,7 @@ def test_no_pixels_of_private_data_are_kept(tmp_path: Path) -> None:
     made: Experiment = parse(Experiment, table)
     store = Store(tmp_path / "out").open()
     lines = run_experiment(made, store, serial())
-    assert rounds_of(lines)[0]["result"]["evidence"]["scores"]["psnr"] > 0
+    assert rounds_of(lines)[0]["result"]["evidence"][0]["scores"]["psnr"] > 0
     assert not list((tmp_path / "out" / "artifacts").iterdir())
     public = parse(Experiment, {**table, "dataset": {"name": "phantom", "n": 200}})
     run_experiment(public, store, serial())

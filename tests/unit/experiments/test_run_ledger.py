@@ -393,25 +393,17 @@ def test_a_hospital_can_have_its_commitment_opened(
     monkeypatch.setenv("ASEPSIS_LEDGER_KEY", str(tmp_path / "key.pem"))
     made = spec(defenses=["krum", SIGNED], attack=None, threat={})
     federation, _ = assemble(resolve(made)[0])
-    seen: list[Any] = []
-    transport = type(federation.pipeline.transport)
-    deliver = transport.deliver
-    with pytest.MonkeyPatch.context() as patch:
-
-        def seeing(self: Any, updates: Any) -> Any:
-            seen.append(updates)
-            return deliver(self, updates)
-
-        patch.setattr(transport, "deliver", seeing)
-        engine = make_engine("serial", 1)
-        engine.start(federation.plan)
-        _, outcome = play_round(federation, engine, federation.begin())
+    engine = make_engine("serial", 1)
+    engine.start(federation.plan)
+    _, outcome = play_round(federation, engine, federation.begin())
+    sent = outcome.sent
+    assert sent is not None
     found = [json.loads(line)["entry"] for line in outcome.audited if b'"row"' in line]
     key = read_key(str(tmp_path / "key.pem"))
     for place, entry in enumerate(found):
         salt = key.salt(entry["log"], "0", f"row {entry['client']}")
-        row, told = seen[0].rows.row(place), said(seen[0], place)
-        count, loss = float(seen[0].weights[place]), float(seen[0].side["loss"][place])
+        row, told = sent.rows.row(place), said(sent, place)
+        count, loss = float(sent.weights[place]), float(sent.side["loss"][place])
         assert told == {"count": count, "side/loss": loss}
         assert count > 1
         assert opens(entry["update"], salt, row, told)

@@ -18,6 +18,7 @@ from asepsis.core.samples import DataFacts, Hospital, Kind, Samples
 from asepsis.core.threat import (
     ClientView,
     Colluders,
+    Evidence,
     Omniscient,
     Own,
     Role,
@@ -137,8 +138,11 @@ class Watcher:
     def __init__(self) -> None:
         self.views: list[ServerView] = []
 
-    def observe(self, view: ServerView, rng: np.random.Generator) -> None:
+    def observe(
+        self, state: State, view: ServerView, rng: np.random.Generator
+    ) -> tuple[State, Evidence | None]:
         self.views.append(view)
+        return state, None
 
 
 def test_behind_a_secure_sum_a_curious_server_has_no_single_updates() -> None:

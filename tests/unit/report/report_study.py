@@ -174,8 +174,8 @@ def inversion(root: Path) -> Results:
             name = "none" if attack is None else "dlg"
             cell = Cell("curious server", name, f"{channel} + mean", 0, spec)
             scores = {"psnr": psnr, "ssim": 0.5}
-            evidence = {"kind": "inversion", "scores": scores} if attack else None
-            about = {"evidence": [evidence], "round": {"evidence": evidence}} if attack else {}
+            evidence = {"by": "attack", "round": 0, "kind": "inversion", "scores": scores}
+            about = {"evidence": [evidence], "round": {"evidence": [evidence]}} if attack else {}
             lines = record(spec, {"balanced_accuracy": 0.8}, **about)
             runs.append(Run(cell, lines))
             if attack:

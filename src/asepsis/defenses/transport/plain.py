@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from asepsis.core.channel import Carried, Channel
 from asepsis.core.registry import register
 from asepsis.core.updates import Individual
 
@@ -28,6 +29,6 @@ class Plain:
     delivers: ClassVar[type] = Individual
     ideal: ClassVar[bool] = False
 
-    def deliver(self, updates: Individual) -> Individual:
+    def deliver(self, updates: Individual, channel: Channel) -> Carried:
         """Carry the updates to the server."""
-        return updates
+        return Carried(updates)

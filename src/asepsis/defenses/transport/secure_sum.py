@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 
 from asepsis.core import robust_math
+from asepsis.core.channel import Carried, Channel
 from asepsis.core.registry import register
 from asepsis.core.updates import Individual, Summed
 
@@ -32,7 +33,7 @@ class SecureSum:
         >>> from asepsis.core.updates import Rows
         >>> counts = torch.tensor([1.0, 3.0], dtype=torch.float64)
         >>> sent = Individual((0, 1), Rows(torch.tensor([[1.0], [2.0]])), counts)
-        >>> SecureSum().deliver(sent).total
+        >>> SecureSum().deliver(sent, Channel.of(sent)).delivery.total
         tensor([7.])
     """
 
@@ -42,14 +43,15 @@ class SecureSum:
     weighted: bool = True
     max_count: Annotated[float, Field(gt=0)] = 1e6
 
-    def deliver(self, updates: Individual) -> Summed:
+    def deliver(self, updates: Individual, channel: Channel) -> Carried:
         """Carry the sum of the updates to the server."""
         weights = updates.weights.nan_to_num(nan=0.0).clamp(min=0.0, max=self.max_count)
         weights = weights if self.weighted else torch.ones_like(weights)
         total = robust_math.weighted_sum(updates.rows, weights)
-        return Summed(
+        summed = Summed(
             count=updates.rows.shape[0],
             total=total.to(updates.rows.dtype),
             weight=float(weights.sum()),
             side={name: float(values.sum()) for name, values in updates.side.items()},
         )
+        return Carried(summed)

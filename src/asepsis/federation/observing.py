@@ -1,0 +1,141 @@
+"""Who watches a federation: curious servers round by round, and whoever holds the model after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from asepsis.core.channel import Carried
+from asepsis.core.contracts import BroadcastAttack, ModelAttack, ServerAttack
+from asepsis.core.rng import Draw
+from asepsis.core.threads import one_thread
+from asepsis.core.threat import (
+    BroadcastView,
+    Evidence,
+    Facts,
+    ReleaseView,
+    ServerView,
+)
+from asepsis.core.updates import Delivery, Individual, State
+from asepsis.federation.federation import Cohort, Federation
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """What one observer claims, under the name it has in the record."""
+
+    by: str
+    evidence: Evidence
+
+
+def tampered(
+    federation: Federation, minds: State, cohort: Cohort, facts: Facts, sent: Tensor
+) -> tuple[State, dict[int, Tensor]]:
+    """Let a malicious server change what it sends: absolute rows by client."""
+    told: dict[int, Tensor] = {}
+    for name, watch in federation.observers.items():
+        attack = watch.attack
+        if not (isinstance(attack, BroadcastAttack) and watch.when.active(facts.round)):
+            continue
+        view = BroadcastView(
+            facts=facts,
+            sent=sent.clone(),
+            cohort=cohort.present,
+            learner=federation.learner,
+            public=federation.public,
+        )
+        rng = federation.streams.at(Draw.ATTACK_BROADCAST, facts.round)
+        with one_thread():
+            mind, rows = attack.tamper(mind_of_observer(minds, name), view, rng)
+        minds = with_observer(minds, name, mind)
+        told |= {client: row for client, row in rows.items() if client in cohort.present}
+    return minds, told
+
+
+def observed(
+    federation: Federation,
+    minds: State,
+    came: Carried,
+    rows: Individual,
+    facts: Facts,
+    sent: Tensor,
+    told: Mapping[int, Tensor],
+) -> tuple[State, tuple[Seen, ...]]:
+    """Let everybody who watches look at what was delivered."""
+    found: list[Seen] = []
+    assert came.delivery is not None
+    for name, watch in federation.observers.items():
+        if not (isinstance(watch.attack, ServerAttack) and watch.when.active(facts.round)):
+            continue
+        view = ServerView(
+            facts=facts,
+            sent=sent.clone(),
+            delivery=copied(came.delivery),
+            learner=federation.learner,
+            scale=federation.plan.trainer.gradient_scale,
+            batch=federation.plan.trainer.batch,
+            recipe=federation.plan.trainer.recipe,
+            candidates=None if federation.candidates is None else federation.candidates.shard,
+            public=federation.public,
+            wire=came.wire,
+            told=told,
+            colluders=_shown(federation, rows),
+        )
+        rng = federation.streams.at(Draw.ATTACK_OBSERVE, facts.round)
+        with one_thread():
+            mind, evidence = watch.attack.observe(mind_of_observer(minds, name), view, rng)
+        minds = with_observer(minds, name, mind)
+        if evidence is not None:
+            found.append(Seen(name, evidence))
+    return minds, tuple(found)
+
+
+def inferred(federation: Federation, row: Tensor, facts: Facts) -> tuple[Seen, ...]:
+    """Let everybody who attacks the released model look at it."""
+    view = ReleaseView(
+        facts=replace(facts, received=row.clone()),
+        row=row.clone(),
+        learner=federation.learner,
+        recipe=federation.plan.trainer.recipe,
+        candidates=None if federation.candidates is None else federation.candidates.shard,
+        public=federation.public,
+    )
+    found = []
+    for name, watch in federation.observers.items():
+        if isinstance(watch.attack, ModelAttack):
+            with one_thread():
+                evidence = watch.attack.infer(view, federation.streams.at(Draw.ATTACK_INFER))
+            if evidence is not None:
+                found.append(Seen(name, evidence))
+    return tuple(found)
+
+
+def copied(delivery: Delivery) -> Delivery:
+    """A view must not be a way into what the server goes on with."""
+    if isinstance(delivery, Individual):
+        return delivery.with_rows(delivery.rows.dense().clone())
+    return replace(delivery, total=delivery.total.clone())
+
+
+def mind_of_observer(minds: State, name: str) -> State:
+    """Return what one observer remembers."""
+    prefix = f"{name}/"
+    return {k.removeprefix(prefix): v for k, v in minds.items() if k.startswith(prefix)}
+
+
+def with_observer(minds: State, name: str, mind: State) -> State:
+    """Return what all observers remember, with one's part replaced."""
+    prefix = f"{name}/"
+    kept = {k: v for k, v in minds.items() if not k.startswith(prefix)}
+    return {**kept, **{f"{prefix}{key}": value for key, value in mind.items()}}
+
+
+def _shown(federation: Federation, rows: Individual) -> dict[int, Tensor]:
+    """What hospitals in league with the server show it of their own."""
+    return {
+        client: rows.rows.row(i).clone()
+        for i, client in enumerate(rows.clients)
+        if client in federation.colluders
+    }

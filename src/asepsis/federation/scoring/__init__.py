@@ -1,0 +1,1 @@
+"""Evidence beside the truth: one kind of claim a file."""

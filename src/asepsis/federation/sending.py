@@ -1,0 +1,101 @@
+"""From the broadcast to what hospitals send: training, attacks, protection at home."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from asepsis.core.channel import Carried, Channel, fingerprint
+from asepsis.core.contracts import Engine, Job
+from asepsis.core.desk import Desk
+from asepsis.core.rng import Draw
+from asepsis.core.threat import Facts
+from asepsis.core.updates import Reply, State, individual
+from asepsis.defenses.reports import StageReport
+from asepsis.federation import hostile as hospitals
+from asepsis.federation.federation import Cohort, Federation, RoundState
+from asepsis.federation.protecting import protected
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sent:
+    """What hospitals send in a round, and how it came about."""
+
+    minds: State
+    replies: list[Reply]
+    hostile: tuple[int, ...]
+    crafted: dict[str, float]
+    protected: tuple[StageReport, ...]
+    seconds: dict[str, float]
+
+
+def updates(
+    federation: Federation,
+    engine: Engine,
+    state: RoundState,
+    cohort: Cohort,
+    facts: Facts,
+    desk: Desk,
+    told: Mapping[int, Tensor],
+) -> Sent:
+    """Let every present hospital train, attack and protect its update, in that order."""
+    started = time.perf_counter()
+    hostile = federation.hostile(cohort, facts.round)
+    if federation.threat.knows_defense:
+        rule = hospitals.stack_in_use(federation, state.pipeline, cohort, hostile, facts, desk)
+        facts = replace(facts, rule=rule)
+    replies = trained(engine, state.row, told, federation.jobs(cohort, hostile, facts.round))
+    training = time.perf_counter() - started
+
+    minds, own, notes = hospitals.train(federation, state.attack, cohort, hostile, facts)
+    replies = sorted([*replies, *own], key=lambda reply: reply.client)
+    announced = federation.pipeline.announce(state.pipeline)
+    exempt = () if federation.threat.attested and not _crafts(federation) else hostile
+    replies, reports = protected(federation, replies, exempt, facts.round, desk, announced)
+    minds, replies, crafted = hospitals.craft(federation, minds, replies, hostile, facts)
+    if federation.threat.attested and _crafts(federation):
+        honest = tuple(i for i in cohort.present if i not in hostile)
+        replies, _ = protected(federation, replies, honest, facts.round, desk, announced)
+    replies = hospitals.report(federation, replies, hostile)
+    seconds = {"training": training, "attack": time.perf_counter() - started - training}
+    return Sent(minds, replies, hostile, notes | crafted, reports, seconds)
+
+
+def _crafts(federation: Federation) -> bool:
+    return hasattr(federation.attack, "craft")
+
+
+def trained(
+    engine: Engine, row: Tensor, told: Mapping[int, Tensor], jobs: list[Job]
+) -> list[Reply]:
+    """Train every job from the row that its hospital received: one group for each such row."""
+    rest = [job for job in jobs if job.client not in told]
+    replies = engine.train(row, rest) if rest else []
+    for job in jobs:
+        if job.client in told:
+            replies += engine.train(told[job.client], [job])
+    return sorted(replies, key=lambda reply: reply.client)
+
+
+def carried(
+    federation: Federation,
+    replies: list[Reply],
+    cohort: Cohort,
+    row: Tensor,
+    told: Mapping[int, Tensor],
+    round_: int,
+) -> Carried:
+    """Let the channel carry what hospitals send."""
+    if not replies:
+        return Carried(None, aborted="no hospital answered")
+    usual = fingerprint(row)
+    channel = Channel(
+        round=round_,
+        rng=federation.streams.at(Draw.CHANNEL, round_),
+        drawn=cohort.drawn,
+        received={i: fingerprint(told[i]) if i in told else usual for i in cohort.drawn},
+    )
+    return federation.pipeline.transport.deliver(individual(replies), channel)
