@@ -16,16 +16,18 @@ if TYPE_CHECKING:
     from asepsis.attacks.craft import craft
     from asepsis.defenses.call import aggregate
     from asepsis.defenses.stored import stored_rows
+    from asepsis.metrics.privacy import epsilon
 
 _HOMES = {
     "aggregate": "asepsis.defenses.call",
     "craft": "asepsis.attacks.craft",
+    "epsilon": "asepsis.metrics.privacy",
     "run": "asepsis.api",
     "stored_rows": "asepsis.defenses.stored",
     "sweep": "asepsis.api",
 }
 
-__all__ = ["aggregate", "craft", "run", "stored_rows", "sweep"]
+__all__ = ["aggregate", "craft", "epsilon", "run", "stored_rows", "sweep"]
 
 
 def __getattr__(name: str) -> Any:
