@@ -59,14 +59,14 @@ class Learner:
         """Return the gradient ``[d]`` of the mean training loss, in training mode.
 
         Batch normalization uses the statistics of the batch, as at hospitals. The columns of
-        buffers have no gradient and are 0.
+        buffers have no gradient and are 0. Differentiable in ``row``, ``inputs``, ``targets``.
         """
         tensors, weights = self._leaves(row)
         outputs = torch.func.functional_call(self.module, tensors, (inputs,))
         found = torch.autograd.grad(
             self.task.loss(outputs, targets).mean(),
             weights,
-            create_graph=inputs.requires_grad or targets.requires_grad,
+            create_graph=any(part.requires_grad for part in (row, inputs, targets)),
             materialize_grads=True,
         )
         buffers = row.new_zeros(self.layout.dim - self.layout.parameters)
@@ -105,7 +105,15 @@ class Learner:
         return torch.cat([module(block) for block in torch.split(inputs, BATCH)])
 
     def _leaves(self, row: Tensor) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Return a row's tensors by name, and those of them that are parameters."""
-        slots = self.layout.slots
-        tensors = {s.name: row[s.where].view(s.shape).detach().clone() for s in slots}
-        return tensors, [tensors[s.name].requires_grad_() for s in slots if s.parameter]
+        """Return a row's tensors by name, and those of them that are parameters.
+
+        Parameters stay part of the graph that the row comes from; buffers, which training writes
+        to, never do.
+        """
+        start = row if row.requires_grad else row.detach().clone().requires_grad_()
+        tensors, weights = {}, []
+        for slot in self.layout.slots:
+            part = start[slot.where].view(slot.shape)
+            tensors[slot.name] = part if slot.parameter else part.detach().clone()
+            weights += [part] if slot.parameter else []
+        return tensors, weights

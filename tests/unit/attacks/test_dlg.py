@@ -13,7 +13,8 @@ from scipy.ndimage import zoom
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from asepsis.attacks.observe.dlg import Dlg, infer_labels
+from asepsis.attacks.observe.dlg import Dlg
+from asepsis.attacks.observe.inversion.labels import infer_labels
 from asepsis.core.layout import Layout
 from asepsis.core.rng import building_modules
 from asepsis.core.samples import Kind
@@ -96,8 +97,10 @@ def test_restarts_find_a_small_image_that_a_sum_hides() -> None:
 def test_evidence_has_the_promised_shape_and_leaves_the_global_generator_alone() -> None:
     seen, _ = federation(seed=0, size=12)
     before = torch.random.get_rng_state()
+    assert isinstance(seen.delivery, Individual)
+    claims = replace(seen.delivery, weights=8 * seen.delivery.weights)
     evidence = Dlg(iterations=2, restarts=2).observe(
-        {}, replace(seen, batch=3), np.random.default_rng(0)
+        {}, replace(seen, delivery=claims, batch=3), np.random.default_rng(0)
     )[1]
     assert torch.equal(before, torch.random.get_rng_state())
     assert evidence is not None

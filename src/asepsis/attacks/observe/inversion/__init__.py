@@ -1,0 +1,1 @@
+"""What gradient inversions share: which update is attacked, how it is explained, and by whom."""

@@ -1,0 +1,110 @@
+"""Which update a gradient inversion attacks, and what is known of how it was made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+
+from torch import Tensor
+
+from asepsis.core.threat import ServerView
+from asepsis.core.updates import Individual
+from asepsis.core.workshop import Recipe
+
+MOST = 1_000_000
+"""Claimed sample counts are cut to this: an update that says more says nothing."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """One update to be explained.
+
+    Attributes:
+        about: the hospital it comes from; ``None`` behind a secure sum.
+        sent: the row ``[d]`` that it was trained from.
+        delta: the update ``[d]``, buffers included.
+        samples: what the hospital (behind a sum: the average hospital) says that it holds.
+        recipe: what such a hospital is told to do.
+        scale: sum of learning rates over its local steps.
+        batch: samples in its first local batch.
+        parameters: leading columns that are parameters.
+    """
+
+    about: int | None
+    sent: Tensor
+    delta: Tensor
+    samples: int
+    recipe: Recipe
+    scale: float
+    batch: int
+    parameters: int
+
+    @property
+    def change(self) -> Tensor:
+        """The update's columns of parameters, float32."""
+        return self.delta[: self.parameters].float()
+
+    @property
+    def gradient(self) -> Tensor:
+        """``-delta / scale`` minus weight decay: the gradient for one local step.
+
+        For several steps it is their average, in which the weights are taken to stand still.
+        """
+        weights = self.sent[: self.parameters].float()
+        return -self.change / self.scale - self.recipe.weight_decay * weights
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is something to explain."""
+        return bool(self.change.isfinite().all() and self.change.any())
+
+
+def chosen(view: ServerView, client: int | None = None) -> Target | None:
+    """Pick the update of ``client``, of the lowest id when not set, or all that a sum grants.
+
+    None when the client did not deliver, and when the update is zero or not finite.
+    """
+    found = _update(view, client)
+    if found is None:
+        return None
+    about, delta, samples = found
+    sent = view.sent if about is None else view.told.get(about, view.sent)
+    target = Target(
+        about=about,
+        sent=sent,
+        delta=delta,
+        samples=samples,
+        recipe=view.recipe(samples),
+        scale=view.scale(samples),
+        batch=view.batch if about is None else first_batch(samples, view.batch),
+        parameters=view.learner.parameters,
+    )
+    return target if target.usable else None
+
+
+def first_batch(samples: int, batch: int) -> int:
+    """Return the size of a hospital's first local batch; one sample never stays over.
+
+    Example:
+        >>> first_batch(3, 8), first_batch(9, 8), first_batch(10, 8)
+        (3, 9, 8)
+    """
+    return samples if samples <= batch + 1 else batch
+
+
+def _update(view: ServerView, client: int | None) -> tuple[int | None, Tensor, int] | None:
+    delivery = view.delivery
+    if not isinstance(delivery, Individual):
+        if not delivery.weight > 0:
+            return None
+        average = _count(delivery.weight / delivery.count)
+        return None, delivery.total / delivery.weight, average
+    wanted = min(delivery.clients, default=None) if client is None else client
+    if wanted is None or wanted not in delivery.clients:
+        return None
+    place = delivery.clients.index(wanted)
+    return wanted, delivery.rows.row(place), _count(float(delivery.weights[place]))
+
+
+def _count(claimed: float) -> int:
+    return max(1, round(min(claimed, MOST))) if isfinite(claimed) else 1
