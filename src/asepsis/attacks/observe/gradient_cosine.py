@@ -1,0 +1,61 @@
+"""Membership by direction: an update points along the gradients of what it was trained on."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from asepsis.attacks.observe.loss_mia import audited
+from asepsis.attacks.observe.readings import Reads, cosines, membership, readings
+from asepsis.core.registry import register
+from asepsis.core.samples import Kind
+from asepsis.core.threat import Evidence, ServerView
+from asepsis.core.updates import State
+
+
+@register("attack", "gradient-cosine-mia")
+class GradientCosineMia:
+    """Membership inference by the cosine of a hospital's update with a candidate's gradient.
+
+    The score of candidate and client is ``cos(w_t - w_k, grad loss(w_t; x, y))`` over the columns
+    of parameters, with the gradient at the model that was sent, in evaluation mode; of a secure
+    sum that of the average update, one score a candidate. With ``reads = "messages"`` masked
+    vectors are taken for updates.
+
+    The round is fixed beforehand, never chosen by the truth: ``round``, or without it each
+    ``every``-th on its own, of which the last is what a record keeps.
+
+    Returns evidence ``scores`` ``[n, clients]``, or ``[n]`` of a sum. None in other rounds and
+    without candidates.
+
+    Source: Li, Li and Ribeiro, Effective Passive Membership Inference Attacks in Federated
+    Learning Against Overparameterized Models, ICLR 2023, section 4 (cosine attack)
+
+    Fidelity: own
+
+    Tasks: image, multilabel-image, volume, table, sequence, paired-image
+
+    Example:
+        >>> GradientCosineMia().reads
+        'delivery'
+    """
+
+    kinds: ClassVar[frozenset[Kind]] = frozenset(Kind)
+
+    round: Annotated[int, Field(ge=0)] | None = None
+    every: Annotated[int, Field(ge=1, le=100_000)] = 1
+    reads: Reads = "delivery"
+
+    def observe(
+        self, state: State, view: ServerView, rng: np.random.Generator
+    ) -> tuple[State, Evidence | None]:
+        """Measure one round."""
+        candidates = view.candidates
+        if candidates is None or not audited(view.facts.round, self.round, self.every):
+            return state, None
+        found = readings(view, self.reads)
+        if found is None:
+            return state, None
+        return state, membership(cosines(view, found, candidates), found.clients)

@@ -1,0 +1,161 @@
+"""What tells members from others without the model: a classifier of the samples themselves.
+
+Its AUC measures how members and non-members differ by nature (another scanner, another year),
+which an attack's AUC contains as well. What a model leaks is the excess over it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from asepsis.core.robust_math import one_blas_thread
+from asepsis.core.samples import Array
+
+SIZE = 256
+"""Samples are averaged down to at most so many values; tables keep their columns."""
+COLUMNS = 2048
+CLASSES = 64
+TREES = 100
+FITTED = 512
+"""A tree sees at most so many samples, so that the time stays bounded."""
+QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+EPSILON = 1e-6
+
+
+def blind_scores(
+    inputs: Array, targets: Array, labels: Array, groups: Array, seed: int, folds: int = 5
+) -> Array:
+    """Return log-probabilities of every label for every sample ``[n, labels]``, out of fold.
+
+    Features: the sample averaged down to at most 256 values (a table's columns as they are), its
+    mean, spread, quantiles and roughness, the same of a target image, else the target itself; what
+    is missing gets the median and a flag. The mean of a logistic regression's and 100 randomized
+    trees' probabilities, from cross-validation in which no patient is on both sides. Columns are
+    the sorted distinct labels; uniform when there are too few patients for two folds.
+
+    Args:
+        inputs: raw samples ``[n, ...]``.
+        targets: their classes ``[n]``, findings ``[n, k]`` or images.
+        labels: what is to be told, a member or not, say ``[n]``.
+        groups: the patient of each ``[n]``.
+        seed: of the folds and the trees.
+        folds: of the cross-validation.
+
+    Example:
+        >>> table, label = np.repeat([[0.0], [1.0]], 20, axis=0), np.repeat([0, 1], 20)
+        >>> found = blind_scores(table, label * 0, label, np.arange(40), seed=0)
+        >>> found.shape, bool((found.argmax(axis=1) == label).all())
+        ((40, 2), True)
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    known, coded = np.unique(labels, return_inverse=True)
+    folds = min(folds, _fewest_patients(coded, groups))
+    if len(known) < 2 or folds < 2:
+        return np.full((len(labels), len(known)), -np.log(max(len(known), 1)))
+    table = features(inputs, targets)
+    found = np.full((len(labels), len(known)), 1 / len(known))
+    split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    with one_blas_thread():
+        for train, test in split.split(table, coded, groups):
+            found[test] = _fold(table[train], coded[train], table[test], len(known), seed)
+    return np.asarray(np.log(np.clip(found, EPSILON, 1.0)))
+
+
+def member_odds(inputs: Array, targets: Array, members: Array, groups: Array, seed: int) -> Array:
+    """Return the blind classifier's log-odds that each sample is a member ``[n]``."""
+    found = blind_scores(inputs, targets, np.asarray(members, dtype=bool), groups, seed)
+    return found[:, 1] - found[:, 0] if found.shape[1] == 2 else np.zeros(len(found))
+
+
+def features(inputs: Array, targets: Array) -> Array:
+    """Turn raw samples and their targets into a bounded table ``[n, columns]`` without gaps."""
+    parts = [_described(inputs)]
+    if targets.ndim > 2:
+        parts.append(_described(targets))
+    elif targets.ndim == 2:
+        parts.append(targets.astype(np.float64))
+    else:
+        known, coded = np.unique(targets, return_inverse=True)
+        few = len(known) <= CLASSES
+        parts.append(np.eye(len(known))[coded] if few else targets[:, None].astype(np.float64))
+    return _filled(np.concatenate(parts, axis=1))
+
+
+def averaged(samples: Array, size: int = SIZE) -> Array:
+    """Halve the longest axis of samples ``[n, ...]`` by averaging until few values are left.
+
+    Example:
+        >>> averaged(np.arange(8.0).reshape(1, 4, 2), size=4).tolist()
+        [[[1.0, 2.0], [5.0, 6.0]]]
+    """
+    values = samples.astype(np.float32)
+    while values[0].size > size:
+        axis = 1 + int(np.argmax(values.shape[1:]))
+        even = values.shape[axis] // 2 * 2
+        pairs = np.take(values, np.arange(even), axis=axis)
+        shape = (*pairs.shape[:axis], even // 2, 2, *pairs.shape[axis + 1 :])
+        values = pairs.reshape(shape).mean(axis=axis + 1)
+    return values
+
+
+def _described(samples: Array) -> Array:
+    if samples.ndim == 2:
+        return samples[:, :COLUMNS].astype(np.float64)
+    flat = samples.reshape(len(samples), -1)
+    numbers = np.ma.masked_invalid(flat.astype(np.float32))
+    whole = np.where(np.isfinite(flat), flat, numbers.mean(axis=1).filled(0.0)[:, None])
+    rough = [
+        np.abs(np.diff(whole.reshape(samples.shape), axis=axis)).reshape(len(samples), -1)
+        for axis in range(1, samples.ndim)
+        if samples.shape[axis] > 1
+    ]
+    columns = [
+        averaged(samples).reshape(len(samples), -1),
+        whole.mean(axis=1, keepdims=True),
+        whole.std(axis=1, keepdims=True),
+        np.quantile(whole, QUANTILES, axis=1).T,
+        *(part.mean(axis=1, keepdims=True) for part in rough),
+    ]
+    return np.concatenate(columns, axis=1).astype(np.float64)
+
+
+def _filled(table: Array) -> Array:
+    """Put the column's median where a value is missing, and say so in a column of its own."""
+    missing = ~np.isfinite(table)
+    gaps = missing.any(axis=0)
+    if not gaps.any():
+        return table
+    filled = table.copy()
+    for column in np.flatnonzero(gaps):
+        known = table[~missing[:, column], column]
+        filled[missing[:, column], column] = np.median(known) if known.size else 0.0
+    return np.concatenate([filled, missing[:, gaps].astype(np.float64)], axis=1)
+
+
+def _fold(train: Array, labels: Array, test: Array, count: int, seed: int) -> Array:
+    from sklearn.ensemble import ExtraTreesClassifier
+    from sklearn.linear_model import LogisticRegression
+
+    middle, spread = train.mean(axis=0), train.std(axis=0)
+    spread = np.where(spread > 0, spread, 1.0)
+    train, test = (train - middle) / spread, (test - middle) / spread
+    models = (
+        LogisticRegression(C=0.1, max_iter=200),
+        ExtraTreesClassifier(
+            TREES,
+            min_samples_leaf=3,
+            bootstrap=True,
+            max_samples=min(FITTED, len(train)),
+            random_state=seed,
+        ),
+    )
+    found = np.zeros((len(test), count))
+    for model in models:
+        model.fit(train, labels)
+        found[:, model.classes_] += model.predict_proba(test) / len(models)
+    return found
+
+
+def _fewest_patients(coded: Array, groups: Array) -> int:
+    return min(len(np.unique(groups[coded == label])) for label in np.unique(coded))
