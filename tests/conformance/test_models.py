@@ -22,7 +22,10 @@ SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {
     "cnn1d": ((1, 16), (12, 187)),
     "densenet121": ((1, 32, 32),),
     "resnet18": ((1, 32, 32), (1, 32, 32, 32)),
+    "unet": ((1, 3, 2), (1, 28, 31)),
 }
+IMAGES = {"unet"}
+"""These make an image as large as the one they take."""
 MEDICAL = {"densenet121", "resnet18"}
 CASES = [
     pytest.param(
@@ -58,9 +61,9 @@ def test_every_model_is_on_the_list() -> None:
 def test_forward_and_backward(name: str, shape: tuple[int, ...]) -> None:
     module = built(name, shape).train()
     outputs = module(batch(shape))
-    assert outputs.shape == (2, 3)
+    assert outputs.shape == ((2, *shape) if name in IMAGES else (2, 3))
     assert outputs.dtype is torch.float32
-    torch.nn.functional.cross_entropy(outputs, torch.tensor([0, 2])).backward()  # type: ignore[no-untyped-call]
+    torch.nn.functional.cross_entropy(outputs.flatten(1), torch.tensor([0, 0])).backward()  # type: ignore[no-untyped-call]
     gradients = [parameter.grad for parameter in module.parameters()]
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
     assert any(gradient is not None and gradient.any() for gradient in gradients)

@@ -52,7 +52,7 @@ def ssim(guess: Array, truth: Array, data_range: float) -> float:
             "SSIM needs images of at least 11×11 pixels", got=guess.shape, fix="report PSNR instead"
         )
     pairs = zip(_channels(guess), _channels(truth), strict=True)
-    return float(np.mean([_ssim_map(x, y, data_range).mean() for x, y in pairs]))
+    return float(np.mean([ssim_map(x, y, data_range).mean() for x, y in pairs]))
 
 
 def match(guesses: Array, truths: Array) -> tuple[Array, Array]:
@@ -96,7 +96,11 @@ def _channels(image: Array) -> Array:
     return _wide(image).reshape(-1, *image.shape[-2:])
 
 
-def _ssim_map(x: Array, y: Array, data_range: float) -> Array:
+def ssim_map(x: Array, y: Array, data_range: float) -> Array:
+    """Structural similarity around every pixel whose window fits inside the image.
+
+    ``[..., h, w] -> [..., h - 10, w - 10]``: see :func:`ssim`.
+    """
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     mean_x, mean_y = _blur(x), _blur(y)
     var_x, var_y = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2
@@ -107,5 +111,5 @@ def _ssim_map(x: Array, y: Array, data_range: float) -> Array:
 
 
 def _blur(image: Array) -> Array:
-    smooth = gaussian_filter(image, SIGMA, radius=RADIUS)
-    return np.asarray(smooth[RADIUS:-RADIUS, RADIUS:-RADIUS])
+    smooth = gaussian_filter(image, SIGMA, radius=RADIUS, axes=(-2, -1))
+    return np.asarray(smooth[..., RADIUS:-RADIUS, RADIUS:-RADIUS])
