@@ -71,7 +71,7 @@ def test_its_docstring_says_what_the_catalog_needs(name: str) -> None:
 def test_a_file_has_a_place_and_a_way_to_get_it(name: str) -> None:
     component: Any = build("dataset", name)
     if not hasattr(component, "source"):
-        assert name in (*MADE, "csv", "npz", "image-folder", "nih-cxr14-folder")
+        assert name in (*MADE, "csv", "npz", "image-folder", "nifti-pairs", "nih-cxr14-folder")
         return
     source = component.source()
     assert not Path(source.layout).is_absolute()

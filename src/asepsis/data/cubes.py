@@ -16,8 +16,14 @@ Plane = Literal["axial", "coronal", "sagittal", "all"]
 Slices = Literal["middle", "all"]
 
 
-def planes_of(plane: Plane) -> tuple[str, ...]:
-    """Return the planes that an option means."""
+def planes_of(plane: Plane | None, slices: Slices = "middle") -> tuple[str, ...]:
+    """Return the planes that an option means: left out, axial for single slices, else all.
+
+    Example:
+        >>> planes_of(None), planes_of("coronal", "all"), len(planes_of(None, "all"))
+        (('axial',), ('coronal',), 3)
+    """
+    plane = plane or ("axial" if slices == "middle" else "all")
     return PLANES if plane == "all" else (plane,)
 
 

@@ -131,4 +131,5 @@ def forget() -> None:
 def _stamp(path: Path) -> tuple[tuple[int, int], ...]:
     """Size and time of change of a file, or of everything in a folder."""
     parts = sorted(path.rglob("*")) if path.is_dir() else [path]
-    return tuple((info.st_mtime_ns, info.st_size) for info in (part.stat() for part in parts))
+    found = (part.stat(follow_symlinks=part.exists()) for part in parts)  # a link may be broken
+    return tuple((info.st_mtime_ns, info.st_size) for info in found)

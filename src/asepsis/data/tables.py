@@ -17,13 +17,16 @@ MAX_COLUMNS = 2000
 _BROKEN = (ValueError, OSError, RecursionError)
 
 
-def read_csv(place: Path, file: IO[bytes] | None = None, missing: str = "?") -> pd.DataFrame:
+def read_csv(
+    place: Path, file: IO[bytes] | None = None, missing: str = "?", *, as_text: bool = False
+) -> pd.DataFrame:
     """Return a CSV file with a header row as a table; empty fields and ``?`` are missing.
 
     Args:
         place: the file, also named in messages.
         file: its content, when it lies inside an archive.
         missing: what else stands for a missing value.
+        as_text: leave fields as they are written: 007 stays 007.
 
     Raises:
         DataError: unreadable, too large, or not a table.
@@ -38,7 +41,13 @@ def read_csv(place: Path, file: IO[bytes] | None = None, missing: str = "?") -> 
             if file is not None:
                 file.seek(0)
             source = place if file is None else file
-            table = pd.read_csv(source, na_values=[missing], nrows=MAX_ROWS + 1, low_memory=False)
+            table = pd.read_csv(
+                source,
+                na_values=[missing],
+                nrows=MAX_ROWS + 1,
+                low_memory=False,
+                dtype=str if as_text else None,
+            )
     except _BROKEN as error:
         reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"not a readable CSV file: {reason}", place=str(place)) from None

@@ -75,7 +75,7 @@ class HeadPhantom:
     @property
     def planes(self) -> tuple[str, ...]:
         """The planes that are cut."""
-        return planes_of(self.plane or ("axial" if self.slices == "middle" else "all"))
+        return planes_of(self.plane, self.slices)
 
     def load(self) -> Dataset:
         """Return the pairs, masks and scanners."""
