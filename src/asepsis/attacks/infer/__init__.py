@@ -1,0 +1,1 @@
+"""What anyone who holds the released model learns."""

@@ -1,0 +1,81 @@
+"""Whose updates a curious server can tell apart, and what their last layer says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from asepsis.core.layout import Layout
+from asepsis.core.samples import Kind
+from asepsis.core.updates import Delivery, Individual
+
+LABELED = frozenset({Kind.IMAGE, Kind.VOLUME, Kind.MULTILABEL_IMAGE, Kind.TABLE, Kind.SEQUENCE})
+"""Kinds of samples that have classes or findings."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Update:
+    """One update ``[d]`` and how many samples its hospital claims; all together without client.
+
+    ``hospitals`` is how many it belongs to.
+    """
+
+    client: int | None
+    delta: Tensor
+    samples: int
+    hospitals: int = 1
+
+
+def updates_of(delivery: Delivery, client: int | None = None) -> list[Update]:
+    """Return the finite updates of a delivery, of one client where it is named.
+
+    A secure sum has one update, the weighted mean, of a hospital of mean size.
+    """
+    return [one for one in _all(delivery, client) if bool(one.delta.isfinite().all())]
+
+
+def _all(delivery: Delivery, client: int | None) -> Iterator[Update]:
+    if isinstance(delivery, Individual):
+        for i, who in enumerate(delivery.clients):
+            if client in (None, who):
+                yield Update(who, delivery.rows.row(i), max(1, round(float(delivery.weights[i]))))
+    elif delivery.weight > 0:
+        size = max(1, round(delivery.weight / delivery.count))
+        yield Update(None, delivery.total / delivery.weight, size, delivery.count)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The columns of the output layer: its weights, by class, and its bias where it has one."""
+
+    weight: slice
+    bias: slice | None
+    classes: int
+
+    def signal(self, rows: Tensor) -> Tensor:
+        """Return one number a class of rows ``[n, d]``: the bias, or the summed weights."""
+        if self.bias is not None:
+            return rows[:, self.bias]
+        return rows[:, self.weight].reshape(len(rows), self.classes, -1).sum(dim=2)
+
+    def all(self, rows: Tensor) -> Tensor:
+        """Return all columns of the layer, of rows ``[n, d]``."""
+        stop = self.weight.stop if self.bias is None else self.bias.stop
+        return rows[:, self.weight.start : stop]
+
+
+def head_of(layout: Layout, classes: int) -> Head | None:
+    """Find the output layer: the last parameters, weights ``[classes, ...]`` and maybe a bias.
+
+    Example:
+        >>> from torch import nn
+        >>> head_of(Layout.of(nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))), 2)
+        Head(weight=slice(15, 21, None), bias=slice(21, 23, None), classes=2)
+    """
+    slots = [slot for slot in layout.slots if slot.parameter]
+    bias = slots.pop() if slots and slots[-1].shape == (classes,) else None
+    if not slots or len(slots[-1].shape) < 2 or slots[-1].shape[0] != classes:
+        return None
+    return Head(slots[-1].where, None if bias is None else bias.where, classes)

@@ -1,0 +1,27 @@
+"""Every attack that watches, or holds the released model, keeps its promises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from asepsis.core.registry import build
+from asepsis.testing.observers import check_observer
+
+ATTACKS: tuple[dict[str, Any], ...] = (
+    {"name": "label-leakage"},
+    {"name": "label-leakage", "client": 2, "samples": 1},
+    {"name": "property-inference", "shadows": 5},
+    {"name": "property-inference", "shadows": 4, "client": 1, "spread": 0.1},
+    {"name": "model-inversion", "steps": 3},
+    {"name": "model-inversion", "steps": 2, "restarts": 2, "start": 0.0},
+    {"name": "gan-reconstruction", "steps": 2, "batch": 4},
+    {"name": "attribute-inference"},
+    {"name": "attribute-inference", "attribute": 5, "values": 2, "prior": "imputed"},
+)
+
+
+@pytest.mark.parametrize("options", ATTACKS, ids=str)
+def test_it_keeps_the_promises_of_an_observer(options: dict[str, Any]) -> None:
+    check_observer(build("attack", options))
