@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from asepsis.experiments.durability import Durability, durabilities, grain
-from asepsis.experiments.figures import AFTERMATH, CHANGE, EXCESS, INSPECT
+from asepsis.experiments.figures import AFTERMATH, CHANGE, EXCESS, INSPECT, OBSERVE
 from asepsis.experiments.inspections import by_name
+from asepsis.experiments.leaks import figure_of
 from asepsis.experiments.naming import names_cell
 from asepsis.experiments.results import Group, Results, Run, excess_of, floor_of
 from asepsis.experiments.spec import Claim
@@ -62,8 +63,8 @@ def measured(results: Results) -> list[Measured]:
 
 def _measured(claim: Claim, groups: list[Group]) -> Measured:
     group = _named(claim, claim.attack, groups)
-    other = _named(claim, claim.against, groups) if claim.against else None
-    if group is None or (claim.against and other is None):
+    other = _other(claim, groups)
+    if group is None or (compares(claim) and other is None):
         return Measured(claim)
     lasting = durabilities([item for item in groups if item.scenario == group.scenario])
     mine = by_seed(group, claim.metric, lasting.get(group))
@@ -75,6 +76,18 @@ def _measured(claim: Claim, groups: list[Group]) -> Measured:
     gap = paired_difference(*pairs, grain=grain(claim.metric))
     alike = _matched(lasting.get(group), lasting.get(other))
     return Measured(claim, group, gap, lasting.get(group), alike)
+
+
+def compares(claim: Claim) -> bool:
+    """Whether a claim is about a difference: to another attack, or to another stack."""
+    return claim.against is not None or claim.instead_of is not None
+
+
+def _other(claim: Claim, groups: list[Group]) -> Group | None:
+    if not compares(claim):
+        return None
+    meant = claim.model_copy(update={"defense": claim.instead_of or claim.defense})
+    return _named(meant, claim.against or claim.attack, groups)
 
 
 def _named(claim: Claim, attack: str, groups: list[Group]) -> Group | None:
@@ -101,6 +114,8 @@ def _reader(metric: str, primary: str) -> Callable[[Run, Run], float]:
         return lambda run, twin: run.tail(primary) - twin.tail(primary)
     if metric == EXCESS:
         return lambda run, twin: excess_of(run, run.tail("asr"), floor_of(run, twin, Run.tail))
+    if metric.startswith(OBSERVE):
+        return lambda run, _: figure_of(run, metric)
     if metric.startswith(INSPECT):
         return lambda run, twin: by_name(run, twin, metric)
     return lambda run, _: run.tail(metric)

@@ -22,6 +22,10 @@ TIMES = ("lifespan", "half_life", "area")
 AFTERMATH = ("asr_at_departure", "excess_at_departure", *TIMES)
 """Figures of a backdoor whose attacker left."""
 
+OBSERVE = "observe/"
+"""What figures of observers begin with: ``observe/OBSERVER/FIGURE``."""
+ATTACK = "attack"
+"""The name of an observer that is the run's own attack."""
 INSPECT = "inspect/"
 """What figures of inspectors begin with: ``inspect/INSPECTOR/FIGURE``."""
 CLEAN = "floor:"
@@ -49,10 +53,18 @@ def check_figures(study: Study) -> None:
             )
         )
         for number, claim in enumerate(study.claims)
-        if claim.metric not in known
+        if claim.metric not in known and not _observed(claim.metric, study)
     ]
     if found:
         raise ConfigError("\n".join(found))
+
+
+def _observed(metric: str, study: Study) -> bool:
+    """Whether a figure is one of an observer that a study asks for."""
+    asked = [part for scenario in study.scenarios for part in scenario.experiment.observe]
+    plain = [{key: value for key, value in part.items() if key != "when"} for part in asked]
+    names = [*(label_of(part, options=True) for part in plain), ATTACK]
+    return any(metric.startswith(f"{OBSERVE}{name}/") for name in names)
 
 
 @cache

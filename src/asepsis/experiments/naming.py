@@ -108,7 +108,12 @@ def check_claims(claims: Sequence[Claim], cells: Sequence[Named]) -> None:
         str(problem)
         for number, claim in enumerate(claims)
         for attack in filter(None, (claim.attack, claim.against))
-        if (problem := _misnamed(claim, attack, cells, f"claims[{number}]"))
+        for stack in filter(None, (claim.defense, claim.instead_of))
+        if (
+            problem := _misnamed(
+                claim.model_copy(update={"defense": stack}), attack, cells, f"claims[{number}]"
+            )
+        )
     ]
     if found:
         raise ConfigError("\n".join(found))

@@ -197,7 +197,9 @@ class Claim(Strict):
     ``metric`` is any figure of the tables, one after departure (``lifespan``, ``half_life``,
     ``asr_at_departure``, ``excess_at_departure``), ``excess``, ``utility change``, or what an
     inspector found (``inspect/INSPECTOR/FIGURE``; ``inspect/INSPECTOR/floor:FIGURE`` in the clean
-    model). With ``against`` the claim is that ``attack`` has more of it than that other attack.
+    model), or what an observer learned (``observe/OBSERVER/FIGURE``). With ``against`` the claim
+    is that ``attack`` has more of it than that other attack, with ``instead_of`` that it has more
+    under ``defense`` than under that other stack.
     """
 
     says: str
@@ -207,6 +209,7 @@ class Claim(Strict):
     defense: str
     scenario: str | None = None
     against: str | None = None
+    instead_of: str | None = None
     unit: str = ""
 
 

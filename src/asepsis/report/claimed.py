@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asepsis.experiments.claims import Measured, Outcome, measured
+from asepsis.experiments.claims import Measured, Outcome, compares, measured
 from asepsis.experiments.figures import CHANGE, TIMES
 from asepsis.experiments.results import Results
 from asepsis.report.grids import Cell, Grid
@@ -40,6 +40,7 @@ def source(results: Results) -> str:
 def _row(item: Measured) -> list[Cell]:
     claim, value = item.claim, item.value
     where = f"{claim.attack}{f' against {claim.against}' if claim.against else ''}, {claim.defense}"
+    where += f" instead of {claim.instead_of}" if claim.instead_of else ""
     where += f", {item.group.scenario}" if item.group and claim.scenario else ""
     scale = _scale(item)
     hint = bounds(scale, value, change=_is_change(item)) if value.n else ""
@@ -59,7 +60,7 @@ def _scale(item: Measured) -> Scale:
 
 
 def _is_change(item: Measured) -> bool:
-    return item.claim.metric == CHANGE or item.claim.against is not None
+    return item.claim.metric == CHANGE or compares(item.claim)
 
 
 def _paper(item: Measured, scale: Scale) -> str:
@@ -77,7 +78,7 @@ def _here(item: Measured, scale: Scale) -> str:
         return "not part of this run"
     if not item.value.n:
         return "not measured"
-    if claim.against is not None:
+    if compares(claim):
         return _compared(item, scale)
     if claim.metric in LIVES and item.durability is not None:
         return life(item.durability, claim.metric, unit=" rounds")

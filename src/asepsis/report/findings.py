@@ -19,8 +19,8 @@ from asepsis.experiments.naming import row_label
 from asepsis.experiments.results import Group, Results, Run
 from asepsis.experiments.spec import Experiment
 from asepsis.metrics.durability import MATERIAL as MATERIAL_EXCESS
-from asepsis.metrics.intervals import ENOUGH, UNKNOWN, Interval, holm, paired_difference, t_interval
-from asepsis.report.wording import Scale, number
+from asepsis.metrics.intervals import ENOUGH, UNKNOWN, Interval, holm, paired_difference
+from asepsis.report.wording import Scale
 
 MATERIAL = 0.05
 """A loss of 5 points of the primary metric is material."""
@@ -282,28 +282,6 @@ def _trigger(finding: Finding, p: float) -> Verdict:
         return Verdict.UNCLEAR
     low = all(found.high < PLANTED for found in (finding.decisive, finding.planted))
     return Verdict.BLOCKED if low else Verdict.UNCLEAR
-
-
-def leaks(finding: Finding) -> dict[str, Interval]:
-    """Return how close reconstructions came (PSNR, SSIM, ...), over runs."""
-    per_run = [_mean_scores(run) for run, _ in finding.group.good]
-    names = dict.fromkeys(name for scores in per_run for name in scores)
-    return {name: t_interval([scores.get(name, math.nan) for scores in per_run]) for name in names}
-
-
-def leak_text(name: str, score: Interval) -> str:
-    """Write how close reconstructions came, as in ``PSNR 21.3 dB``."""
-    return (
-        f"PSNR {number(score.mean, 1)} dB"
-        if name == "psnr"
-        else (f"{Scale(name).label} {number(score.mean, 2)}")
-    )
-
-
-def _mean_scores(run: Run) -> dict[str, float]:
-    scores = [item["scores"] for item in run.footer.get("evidence") or []]
-    names = dict.fromkeys(name for item in scores for name in item)
-    return {name: mean(item.get(name, math.nan) for item in scores) for name in names}
 
 
 def mean(values: Iterable[float]) -> float:

@@ -20,6 +20,7 @@ from asepsis.report import (
     defended,
     inspected,
     lasting,
+    leaked,
     paired,
     pictures,
     plots,
@@ -50,6 +51,7 @@ class Block:
     inspected: Grid
     poisoned: Grid
     leakage: Grid
+    learned: list[tuple[str, Grid]]
     detection: Grid
     cost: Grid
     hospitals: Grid
@@ -148,6 +150,7 @@ def _block(results: Results, scenario: Scenario, number: int, patients: bool) ->
         inspected=inspected.inputs_grid(scenario),
         poisoned=inspected.training_grid(scenario),
         leakage=inspected.leakage_grid(scenario),
+        learned=leaked.grids(scenario),
         detection=sections.detection_grid(scenario),
         cost=sections.cost_grid(scenario),
         hospitals=sections.hospitals_grid(scenario, suppress=not source.public),

@@ -11,9 +11,10 @@ from typing import Any
 from asepsis.experiments.results import Results, Run
 from asepsis.experiments.spec import ThreatSpec
 from asepsis.experiments.store import footer_of
-from asepsis.report.findings import Finding, Scenario, Verdict, leak_text, leaks, mean, proofs
+from asepsis.report.findings import Finding, Scenario, Verdict, mean, proofs
 from asepsis.report.grids import Cell, Grid
 from asepsis.report.lasting import in_short
+from asepsis.report.leaked import leaked_lines
 from asepsis.report.provenance import provenance, without_files
 from asepsis.report.sentences import SHARE
 from asepsis.report.wording import NONE, Scale, bounds, counted, number, plus_minus, without_paths
@@ -68,9 +69,7 @@ def tile(finding: Finding | None) -> Tile:
     if verdict in (Verdict.FAILED, Verdict.NEVER):
         return Tile(verdict.value, mark, tone)
     if finding.passive:
-        found = leaks(finding)
-        shown = [leak_text(name, found[name]) for name in found if name != "mse" or len(found) == 1]
-        return Tile(verdict.value, mark, tone, shown or ["no evidence"])
+        return Tile(verdict.value, mark, tone, leaked_lines(finding) or ["no evidence"])
     lines = [f"{plus_minus(scale, finding.utility)}{_unit(scale)}"]
     if finding.attacked:
         lines.append(f"Δ {plus_minus(scale, finding.change, change=True)}")

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from asepsis.experiments.results import Results
 from asepsis.experiments.summary import idle_rounds
-from asepsis.report.findings import PLANTED, Finding, Scenario, Verdict, leak_text, leaks, scenarios
+from asepsis.report.findings import PLANTED, Finding, Scenario, Verdict, scenarios
 from asepsis.report.lasting import life, lived, outlook
+from asepsis.report.leaked import leaked_lines
 from asepsis.report.provenance import provenance
 from asepsis.report.wording import Scale, bounds, counted, listed
 
@@ -216,17 +217,9 @@ def _briefly(finding: Finding) -> str:
 def _observed(own: list[Finding], attack: str) -> str:
     parts = []
     for finding in own:
-        scores = leaks(finding)
-        said = [
-            leak_text(name, scores[name])
-            for name in ("psnr", "ssim")
-            if name in scores and scores[name].n
-        ]
+        said = leaked_lines(finding)
         parts.append(f"{listed(said) if said else 'nothing'} through {finding.defense}")
-    return (
-        f"the server ({attack}) reconstructed training inputs from what it receives with "
-        f"{'; '.join(parts)} (a higher figure is a closer copy)."
-    )
+    return f"{attack} learned, from what it is given to see: {'; '.join(parts)}."
 
 
 def target_name(finding: Finding) -> str:

@@ -10,10 +10,11 @@ from rich.text import Text
 
 from asepsis.experiments.results import Results
 from asepsis.report.claimed import claims_grid, source
-from asepsis.report.findings import Finding, Scenario, Verdict, leak_text, leaks, scenarios
+from asepsis.report.findings import Finding, Scenario, Verdict, scenarios
 from asepsis.report.grids import Cell, Grid
 from asepsis.report.inspected import in_short as inspected
 from asepsis.report.lasting import in_short
+from asepsis.report.leaked import grids, leaked_lines
 from asepsis.report.sentences import MANY, SHARE, Note, caveats, headline
 from asepsis.report.wording import plus_minus
 
@@ -60,6 +61,10 @@ def print_results(results: Results, console: Console) -> None:
             console.print()
             console.print(_line(_title(scenario), "bold"))
             console.print(table)
+        for caption, grid in grids(scenario):
+            console.print()
+            console.print(_line(caption, "bold"))
+            console.print(_leaks(grid))
     claims = claims_grid(results)
     if claims.rows:
         console.print()
@@ -92,6 +97,19 @@ def _legend(shown: list[Scenario]) -> str:
         (PAIRED, any(finding.rise.n for finding in triggered)),
     ]
     return " ".join(text for text, needed in parts if needed)
+
+
+def _leaks(grid: Grid) -> Table:
+    """Lay a table of leaks out on its side: observers above, one figure a line."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    named = [i for i, head in enumerate(grid.heads) if head in ("who looks", "attack", "through")]
+    table.add_column("", overflow="fold")
+    for row in grid.rows:
+        table.add_column(_line(" · ".join(row[i].text for i in named)), overflow="fold")
+    for i, head in enumerate(grid.heads):
+        if i not in named:
+            table.add_row(_line(head), *(_line(row[i].text) for row in grid.rows))
+    return table
 
 
 def _claim(claims: Grid, row: list[Cell]) -> Text:
@@ -217,9 +235,4 @@ def cell_text(finding: Finding) -> Text:
 
 
 def _leak_lines(finding: Finding) -> list[Text]:
-    scores = leaks(finding)
-    return [
-        Text(leak_text(name, scores[name]))
-        for name in scores
-        if (name != "mse" or len(scores) == 1) and scores[name].n
-    ] or [Text("no evidence")]
+    return [Text(line) for line in leaked_lines(finding)] or [Text("no evidence")]

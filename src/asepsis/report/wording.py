@@ -13,7 +13,7 @@ from asepsis.metrics.intervals import Interval
 MINUS = "\N{MINUS SIGN}"
 NONE = "not estimable"
 RANKS = ("target_rank", "target_anomaly", "highest_anomaly", "median_rank")
-NOT_SHARES = frozenset({"loss", "mae", "mse", "psnr", "labels", *RANKS, *TIMES})
+NOT_SHARES = frozenset({"loss", "mae", "mse", "psnr", "ssim", "labels", *RANKS, *TIMES})
 LABELS = {
     "auroc": "AUROC",
     "macro_auroc": "macro AUROC",
@@ -75,7 +75,8 @@ class Scale:
         """
         if self.share:
             return number(100 * value, 1)
-        return number(value, 1 if self.name in TIMES else 2)
+        small = self.name.rpartition("/")[2] in ("ssim", "mae", "mse")
+        return number(value, 1 if self.name in TIMES else 3 if small else 2)
 
     def value(self, value: float) -> str:
         """Write a value with its unit."""
