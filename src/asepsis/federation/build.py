@@ -75,6 +75,7 @@ class Parts:
     streams: Streams
     probes: Mapping[str, BackdoorAttack] = field(default_factory=dict)
     root: tuple[Samples, str] | None = None
+    unseen: Hospital | None = None
     inspectors: Mapping[str, Inspector] = field(default_factory=dict)
     observers: Mapping[str, Watch] = field(default_factory=dict)
     candidates: int = 50
@@ -103,6 +104,8 @@ def assemble(parts: Parts) -> tuple[Federation, Oracle]:
     if any(parameter.dim() == 4 for parameter in module.parameters()):
         module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     layout = Layout.of(module)
+    if hasattr(parts.trainer, "check_model"):
+        parts.trainer.check_model(module, layout)
     plan = Plan(
         module=module,
         layout=layout,
@@ -110,7 +113,7 @@ def assemble(parts: Parts) -> tuple[Federation, Oracle]:
         trainer=parts.trainer,
         seed=parts.streams.seed,
         shards=shards,
-        weights={hospital.id: float(len(hospital.train)) for hospital in parts.hospitals},
+        weights=_weights(parts),
     )
     federation = Federation(
         hospitals=parts.hospitals,
@@ -135,10 +138,18 @@ def assemble(parts: Parts) -> tuple[Federation, Oracle]:
         schedule=parts.schedule,
         streams=parts.streams,
         root=None if parts.root is None else RootData(prepare(parts.root[0]), parts.root[1]),
+        unseen=parts.unseen,
         **_watched(parts, prepare),
         name=parts.name,
     )
     return federation, Oracle(federation, prepare, parts.probes)
+
+
+def _weights(parts: Parts) -> dict[int, float]:
+    """Return what every hospital claims: its samples, or 1 where the rule weighs all the same."""
+    if getattr(parts.pipeline.rule, "unweighted", False):
+        return {hospital.id: 1.0 for hospital in parts.hospitals}
+    return {hospital.id: float(len(hospital.train)) for hospital in parts.hospitals}
 
 
 def _target_shape(shards: Mapping[tuple[int, str], Shard], classes: int) -> tuple[int, ...]:
@@ -340,7 +351,7 @@ def _check_cohort(parts: Parts) -> None:
     parts.pipeline.check_cohort(size)
     weights = getattr(parts.pipeline.transport, "check_weights", None)
     if weights is not None:
-        weights({h.id: float(len(h.train)) for h in parts.hospitals})
+        weights(_weights(parts))
 
 
 def _check_server(parts: Parts) -> None:
@@ -358,7 +369,8 @@ def _check_server(parts: Parts) -> None:
 
 
 def _check_desk(parts: Parts) -> None:
-    offered = {"received", "layout", "network", *(f"side:{name}" for name in TELEMETRY)}
+    reported = getattr(parts.trainer, "telemetry", TELEMETRY)
+    offered = {"received", "layout", "network", *(f"side:{name}" for name in reported)}
     parts.pipeline.check_needs(frozenset(offered | ({"root"} if parts.root else set())))
     _check_server(parts)
     if parts.threat.telemetry == "mimic" and not parts.threat.sees.grants(Sees.OMNISCIENT):

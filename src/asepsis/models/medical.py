@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import ClassVar, cast
+from typing import ClassVar, Literal, cast
 
 from torch import nn
 
@@ -18,6 +18,9 @@ from asepsis.models.building import demand
 
 KINDS = frozenset({Kind.IMAGE, Kind.MULTILABEL_IMAGE, Kind.VOLUME})
 SMALLEST = 32
+Norm = Literal["batch", "group"]
+NORMS: dict[Norm, object] = {"batch": "batch", "group": ("group", {"num_groups": 8})}
+"""What MONAI calls each; the width of every layer here is a multiple of 8."""
 
 
 @register("model", "densenet121")
@@ -26,6 +29,8 @@ class DenseNet121:
 
     ``[n, c, h, w] -> [n, classes]`` (or ``[n, c, d, h, w]``), at least 32 pixels a side. ReLUs do
     not work in place, so that hooks and per-sample gradients see every activation.
+    ``norm``: ``batch`` as published, or ``group``, which tells the samples of a batch apart and is
+    what ``dp-sgd`` needs.
 
     Raises ConfigError for smaller samples, MissingExtraError without the extra ``medical``.
 
@@ -43,6 +48,8 @@ class DenseNet121:
 
     kinds: ClassVar[frozenset[Kind]] = KINDS
 
+    norm: Norm = "batch"
+
     def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
         """Build the network."""
         demand("densenet121", input_shape, axes=(3, 4), smallest=SMALLEST)
@@ -53,6 +60,7 @@ class DenseNet121:
                 in_channels=input_shape[0],
                 out_channels=classes,
                 pretrained=False,
+                norm=NORMS[self.norm],
             )
         )
 
@@ -63,6 +71,8 @@ class ResNet18:
 
     ``[n, c, h, w] -> [n, classes]`` (or ``[n, c, d, h, w]``), at least 32 pixels a side. ReLUs do
     not work in place, so that hooks and per-sample gradients see every activation.
+    ``norm``: ``batch`` as published, or ``group``, which tells the samples of a batch apart and is
+    what ``dp-sgd`` needs.
 
     Raises ConfigError for smaller samples, MissingExtraError without the extra ``medical``.
 
@@ -80,6 +90,8 @@ class ResNet18:
 
     kinds: ClassVar[frozenset[Kind]] = KINDS
 
+    norm: Norm = "batch"
+
     def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
         """Build the network."""
         demand("resnet18", input_shape, axes=(3, 4), smallest=SMALLEST)
@@ -90,6 +102,7 @@ class ResNet18:
                 spatial_dims=len(input_shape) - 1,
                 n_input_channels=input_shape[0],
                 num_classes=classes,
+                norm=NORMS[self.norm],
             )
         )
 
