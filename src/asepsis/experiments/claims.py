@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from asepsis.experiments.durability import Durability, durabilities, grain
-from asepsis.experiments.figures import AFTERMATH, CHANGE, EXCESS, INSPECT, OBSERVE
+from asepsis.experiments.figures import AFTERMATH, CHANGE, EXCESS, INSPECT, OBSERVE, RECOVERY
 from asepsis.experiments.inspections import by_name
 from asepsis.experiments.leaks import figure_of
 from asepsis.experiments.naming import names_cell
+from asepsis.experiments.recovery import median_recovery
 from asepsis.experiments.results import Group, Results, Run, excess_of, floor_of
 from asepsis.experiments.spec import Claim
 from asepsis.metrics.durability import MATCHED
@@ -62,6 +63,8 @@ def measured(results: Results) -> list[Measured]:
 
 
 def _measured(claim: Claim, groups: list[Group]) -> Measured:
+    if claim.metric == RECOVERY:
+        return _recovery(claim, groups)
     group = _named(claim, claim.attack, groups)
     other = _other(claim, groups)
     if group is None or (compares(claim) and other is None):
@@ -78,9 +81,20 @@ def _measured(claim: Claim, groups: list[Group]) -> Measured:
     return Measured(claim, group, gap, lasting.get(group), alike)
 
 
+def _recovery(claim: Claim, groups: list[Group]) -> Measured:
+    """Return the median over the other axes of what the stack gives back."""
+    robust = [group for group in groups if names_cell(claim, claim.attack, group)]
+    meant = claim.model_copy(update={"defense": claim.instead_of})
+    plain = [group for group in groups if names_cell(meant, claim.attack, group)]
+    if not robust or not plain:
+        return Measured(claim)
+    return Measured(claim, robust[0], median_recovery(robust, plain))
+
+
 def compares(claim: Claim) -> bool:
     """Whether a claim is about a difference: to another attack, or to another stack."""
-    return claim.against is not None or claim.instead_of is not None
+    differs = claim.against is not None or claim.instead_of is not None
+    return differs and claim.metric != RECOVERY
 
 
 def _other(claim: Claim, groups: list[Group]) -> Group | None:

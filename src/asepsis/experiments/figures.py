@@ -12,12 +12,17 @@ from asepsis.core.registry import catalog
 from asepsis.core.stages import Inspection
 from asepsis.experiments.naming import label_of
 from asepsis.experiments.spec import Study
+from asepsis.metrics.hospitals import UNSEEN
 from asepsis.metrics.inspection import Planted, inspection_metrics
 from asepsis.metrics.multilabel import finding_backdoor
+from asepsis.metrics.translation import FUSED
+from asepsis.metrics.translation import figures as translated
 from asepsis.metrics.utility import classification_metrics, multilabel_metrics
 
 CHANGE = "utility change"
 EXCESS = "excess"
+RECOVERY = "recovery"
+"""Share of the loss under another stack that this one does not have."""
 TIMES = ("lifespan", "half_life", "area")
 AFTERMATH = ("asr_at_departure", "excess_at_departure", *TIMES)
 """Figures of a backdoor whose attacker left."""
@@ -72,15 +77,24 @@ def figures() -> frozenset[str]:
     """Return the names of all figures; the tasks' own are asked of what computes them."""
     answers, classes = np.eye(2), np.arange(2)
     beside = finding_backdoor(answers, answers, np.eye(2), target=0)
+    image = np.zeros((1, 1, 1))
+    images = translated(image, image, image)
+    utility = {
+        *classification_metrics(answers, classes),
+        *multilabel_metrics(answers, np.eye(2)),
+        *images,
+        *(f"{FUSED}{name}" for name in images),
+    }
     return frozenset(
         {
-            *classification_metrics(answers, classes),
-            *multilabel_metrics(answers, np.eye(2)),
+            *utility,
+            *(f"{UNSEEN}{name}" for name in utility),
             "asr",
             *(f"backdoor/{name}" for name in beside if name != "asr"),
             *AFTERMATH,
             CHANGE,
             EXCESS,
+            RECOVERY,
         }
     )
 

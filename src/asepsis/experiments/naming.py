@@ -8,6 +8,8 @@ from typing import Protocol
 from asepsis.core.errors import ConfigError
 from asepsis.experiments.spec import Claim, Component
 
+EACH = " · *"
+"""Behind an attack's name in a claim: all rows of it, wherever they stand on other axes."""
 Labels = tuple[tuple[str, str], ...]
 """Where a run stands on the axes of its scenario, apart from attack and defenses."""
 
@@ -95,7 +97,8 @@ def names_cell(claim: Claim, attack: str, cell: Named) -> bool:
         f"{claim.scenario} ("
     )
     rows = (cell.attack, row_label(cell.attack, cell.labels))
-    return here and attack in rows and claim.defense == cell.defense
+    wide = attack.endswith(EACH) and rows[1].startswith(attack.removesuffix("*"))
+    return here and (attack in rows or wide) and claim.defense == cell.defense
 
 
 def check_claims(claims: Sequence[Claim], cells: Sequence[Named]) -> None:
@@ -121,7 +124,7 @@ def check_claims(claims: Sequence[Claim], cells: Sequence[Named]) -> None:
 
 def _misnamed(claim: Claim, attack: str, cells: Sequence[Named], place: str) -> ConfigError | None:
     named = [cell for cell in cells if names_cell(claim, attack, cell)]
-    if len(named) == 1:
+    if len(named) == 1 or (named and attack.endswith(EACH)):
         return None
     asked = [attack, claim.defense, *([claim.scenario] if claim.scenario else [])]
     fitting = [

@@ -31,7 +31,11 @@ def component(value: object) -> object:
 
 
 class FederationSpec(Strict):
-    """The protocol of the federation."""
+    """The protocol of the federation.
+
+    ``unseen`` names one of the hospitals, or gives its number among all: it takes no part, and all
+    its samples are test samples, scored apart.
+    """
 
     hospitals: Count | Literal["all"] = 10
     rounds: Count = 25
@@ -40,6 +44,7 @@ class FederationSpec(Strict):
     stragglers: Chance = 0.0
     straggler_work: Annotated[float, Field(gt=0, le=1)] = 0.5
     sampling: Literal["fixed", "poisson"] = "fixed"
+    unseen: str | Annotated[int, Field(ge=0)] | None = None
     server: Component = {"name": "fedavg"}
 
     _server = field_validator("server", mode="before")(component)
@@ -199,7 +204,9 @@ class Claim(Strict):
     inspector found (``inspect/INSPECTOR/FIGURE``; ``inspect/INSPECTOR/floor:FIGURE`` in the clean
     model), or what an observer learned (``observe/OBSERVER/FIGURE``). With ``against`` the claim
     is that ``attack`` has more of it than that other attack, with ``instead_of`` that it has more
-    under ``defense`` than under that other stack.
+    under ``defense`` than under that other stack. ``recovery`` is the share of the loss under
+    ``instead_of`` that ``defense`` does not have; an ``attack`` that ends in `` · *`` is all its
+    rows, and the figure their median.
     """
 
     says: str

@@ -1,0 +1,49 @@
+"""What a robust rule gives back of what the plain mean lost, with each hospital hostile in turn."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from asepsis.experiments.naming import row_label
+from asepsis.experiments.results import Group
+from asepsis.metrics.intervals import Interval, t_interval
+
+LEAST = 0.01
+"""Of a smaller loss nobody can say what share came back."""
+
+
+def recovered(robust: Group, plain: Group) -> dict[int, float]:
+    """Return, by seed, the share of the plain stack's loss that the robust one does not have.
+
+    ``(robust - plain) / (plain's twin - plain)`` of the primary metric: 1 is the clean model of
+    the plain stack, 0 no help, below 0 harm; NaN where the plain stack lost less than 0.01.
+    """
+    name = robust.primary
+    lost = {run.cell.seed: (run.tail(name), twin.tail(name)) for run, twin in plain.good}
+    found = {}
+    for run, _ in robust.good:
+        if run.cell.seed in lost:
+            spoiled, clean = lost[run.cell.seed]
+            loss = clean - spoiled
+            gain = run.tail(name) - spoiled
+            found[run.cell.seed] = gain / loss if loss >= LEAST else math.nan
+    return found
+
+
+def median_recovery(robust: Sequence[Group], plain: Sequence[Group]) -> Interval:
+    """Return the median over places on the other axes, over seeds."""
+    by_place = {row_label(group.attack, group.labels): group for group in plain}
+    each = [
+        recovered(group, by_place[row_label(group.attack, group.labels)])
+        for group in robust
+        if row_label(group.attack, group.labels) in by_place
+    ]
+    seeds = sorted({seed for found in each for seed in found})
+    return t_interval([_median([found.get(seed, math.nan) for found in each]) for seed in seeds])
+
+
+def _median(values: list[float]) -> float:
+    known = [value for value in values if math.isfinite(value)]
+    return statistics.median(known) if known else math.nan
