@@ -63,7 +63,8 @@ class Table:
 
     def sum_of(self, clients: Sequence[int]) -> list[int]:
         """Return the true sum."""
-        return np.sum([self.plain[i] for i in clients], axis=0, dtype=self.terms.dtype).tolist()
+        columns = zip(*(self.plain[i].tolist() for i in clients), strict=True)
+        return [sum(column) % 2**self.terms.bits for column in columns]
 
     def boxes(self) -> dict[int, list[Sealed]]:
         """Play rounds 0 and 1, and return what every hospital would be handed."""

@@ -17,7 +17,7 @@ from asepsis.defenses.masking.refused import RefusedError
 
 
 def polynomial(coefficients: tuple[int, ...], point: int, prime: int) -> int:
-    return sum(c * point**power for power, c in enumerate(coefficients)) % prime
+    return sum(c * int(point**power) for power, c in enumerate(coefficients)) % prime
 
 
 def randomness(coefficients: tuple[int, ...]) -> bytes:
@@ -111,7 +111,8 @@ def test_the_largest_vectors_do_not_wrap(bits: int, max_count: int, modulus: int
     assert grid.modulus_bits == modulus
     row, far = np.array([9.0, -9.0]), 9 * SIDE_RANGE
     words, cut = grid.encode(row, max_count, [far, -far])
-    total = np.sum([words] * 50, axis=0, dtype=words.dtype)
+    total = np.stack([words] * 50).sum(axis=0, dtype=words.dtype)
+    assert isinstance(total, np.ndarray)
     back, count, side = grid.decode(total, 2, 50)
     assert back == pytest.approx([2.0 * 50 * max_count, -2.0 * 50 * max_count])
     assert count == 50 * max_count

@@ -90,7 +90,8 @@ class Client:
         """Round 2: keep the shares that arrived, mask ``words`` in place and return them."""
         with self._turn(2):
             for box in boxes:
-                self._shares[self._sender(box)] = self._opened(box)
+                self._check_sender(box)
+                self._shares[box.sender] = self._opened(box)
             self._check_enough(len(self._shares))
             if words.shape != (self.terms.words,) or words.dtype != self.terms.dtype:
                 raise RefusedError(
@@ -174,12 +175,11 @@ class Client:
         key = self._share_pair.with_peer(self._known.advertisements[to].share_key, label, _BOX_KEY)
         return Sealed(self.me, to, seal(key, message, label))
 
-    def _sender(self, box: Sealed) -> int:
+    def _check_sender(self, box: Sealed) -> None:
         if box.receiver != self.me or box.sender not in self._neighbors:
             raise RefusedError("a share from no neighbor, or for another hospital", got=box.sender)
         if box.sender in self._shares:
             raise RefusedError("two shares of one neighbor", got=box.sender)
-        return box.sender
 
     def _opened(self, box: Sealed) -> tuple[bytes, bytes]:
         label = bind.box_label(self._known, box.sender, self.me)

@@ -61,6 +61,7 @@ class Agreement:
         self._key = X25519PrivateKey.from_private_bytes(private)
         self.private = private
         self.public = self._key.public_key().public_bytes_raw()
+        self._agreed: dict[bytes, bytes] = {}
 
     def with_peer(self, public: bytes, info: bytes, size: int = KEY) -> bytes:
         """Return the key that this pair and a peer's share under a label.
@@ -68,11 +69,13 @@ class Agreement:
         Raises:
             RefusedError: the peer's key has a small order, so that the secret would be known.
         """
-        try:
-            secret = self._key.exchange(X25519PublicKey.from_public_bytes(public))
-        except ValueError:
-            raise RefusedError("a public key is of no use", got=public.hex()) from None
-        return derive(secret, info, size)
+        if public not in self._agreed:
+            try:
+                secret = self._key.exchange(X25519PublicKey.from_public_bytes(public))
+            except ValueError:
+                raise RefusedError("a public key is of no use", got=public.hex()) from None
+            self._agreed[public] = secret
+        return derive(self._agreed[public], info, size)
 
 
 class Identity:
