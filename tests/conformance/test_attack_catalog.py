@@ -13,6 +13,7 @@ badnets blended sinusoidal wanet edge-case semantic dba a3fl model-replacement
 alternating-minimization neurotoxin chameleon perdoor durable sign-flip gaussian zero
 random non-finite alie ipm fang-krum fang-trimmed-mean min-max min-sum mimic rop
 poisonedfl free-rider sybil
+property-inference attribute-inference label-leakage model-inversion gan-reconstruction
 """
 SHOWN = entries("attack", "trigger", "task", "model")
 

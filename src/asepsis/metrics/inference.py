@@ -6,6 +6,8 @@ is what exceeds it. NaN means not estimable.
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 from scipy.stats import rankdata
 
@@ -137,8 +139,9 @@ def nearest_distance(samples: Array, pool: Array) -> Array:
         >>> nearest_distance(np.array([[0.0], [4.0]]), np.array([[1.0], [9.0]])).tolist()
         [1.0, 3.0]
     """
-    left = samples.reshape(len(samples), -1).astype(np.float64)
-    right = pool.reshape(len(pool), -1).astype(np.float64)
+    width = prod(samples.shape[1:])
+    left = samples.reshape(len(samples), width).astype(np.float64)
+    right = pool.reshape(len(pool), width).astype(np.float64)
     best = np.full(len(left), np.inf)
     for start in range(0, len(right) if len(left) else 0, BLOCK):
         part = right[start : start + BLOCK]
