@@ -77,6 +77,20 @@ def write_own_data(folder: Path) -> None:
         place = folder / "xrays" / str(sites[i]) / ("ill" if labels[i] else "well")
         place.mkdir(parents=True, exist_ok=True)
         image.fromarray(images[i]).save(place / f"{i}_0.png")
+    write_volumes(folder / "brain", rng)
+
+
+def write_volumes(root: Path, rng: np.random.Generator) -> None:
+    """Write MR and CT volumes of three hospitals with ten patients each."""
+    nifti = pytest.importorskip("nibabel")
+    body = np.zeros((10, 10, 10), np.uint8)
+    body[1:9, 1:9, 1:9] = 1
+    for number in range(30):
+        place = root / f"hospital-{number % 3}" / f"patient-{number}"
+        place.mkdir(parents=True)
+        ct = np.where(body, rng.integers(-100, 900, body.shape), -1000).astype(np.int16)
+        for name, values in (("mr", ct.astype(np.float32)), ("ct", ct), ("mask", body)):
+            nifti.save(nifti.Nifti1Image(values, np.eye(4)), place / f"{name}.nii.gz")
 
 
 @pytest.mark.parametrize("text", blocks("toml"))
