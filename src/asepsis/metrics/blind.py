@@ -23,7 +23,12 @@ EPSILON = 1e-6
 
 
 def blind_scores(
-    inputs: Array, targets: Array, labels: Array, groups: Array, seed: int, folds: int = 5
+    inputs: Array,
+    targets: Array,
+    labels: Array,
+    groups: Array,
+    rng: np.random.Generator,
+    folds: int = 5,
 ) -> Array:
     """Return log-probabilities of every label for every sample ``[n, labels]``, out of fold.
 
@@ -38,33 +43,35 @@ def blind_scores(
         targets: their classes ``[n]``, findings ``[n, k]`` or images.
         labels: what is to be told, a member or not, say ``[n]``.
         groups: the patient of each ``[n]``.
-        seed: of the folds and the trees.
+        rng: of the folds and the trees.
         folds: of the cross-validation.
 
     Example:
         >>> table, label = np.repeat([[0.0], [1.0]], 20, axis=0), np.repeat([0, 1], 20)
-        >>> found = blind_scores(table, label * 0, label, np.arange(40), seed=0)
+        >>> found = blind_scores(table, label * 0, label, np.arange(40), np.random.default_rng(0))
         >>> found.shape, bool((found.argmax(axis=1) == label).all())
         ((40, 2), True)
     """
-    from sklearn.model_selection import StratifiedGroupKFold
-
     known, coded = np.unique(labels, return_inverse=True)
     folds = min(folds, _fewest_patients(coded, groups))
     if len(known) < 2 or folds < 2:
         return np.full((len(labels), len(known)), -np.log(max(len(known), 1)))
     table = features(inputs, targets)
     found = np.full((len(labels), len(known)), 1 / len(known))
-    split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    dealt = dealt_out(coded, targets, groups, folds, rng)
+    seed = int(rng.integers(1 << 31))
     with one_blas_thread():
-        for train, test in split.split(table, coded, groups):
+        for fold in range(folds):
+            train, test = dealt != fold, dealt == fold
             found[test] = _fold(table[train], coded[train], table[test], len(known), seed)
     return np.asarray(np.log(np.clip(found, EPSILON, 1.0)))
 
 
-def member_odds(inputs: Array, targets: Array, members: Array, groups: Array, seed: int) -> Array:
+def member_odds(
+    inputs: Array, targets: Array, members: Array, groups: Array, rng: np.random.Generator
+) -> Array:
     """Return the blind classifier's log-odds that each sample is a member ``[n]``."""
-    found = blind_scores(inputs, targets, np.asarray(members, dtype=bool), groups, seed)
+    found = blind_scores(inputs, targets, np.asarray(members, dtype=bool), groups, rng)
     return found[:, 1] - found[:, 0] if found.shape[1] == 2 else np.zeros(len(found))
 
 
@@ -155,6 +162,29 @@ def _fold(train: Array, labels: Array, test: Array, count: int, seed: int) -> Ar
         model.fit(train, labels)
         found[:, model.classes_] += model.predict_proba(test) / len(models)
     return found
+
+
+def dealt_out(
+    coded: Array, targets: Array, groups: Array, folds: int, rng: np.random.Generator
+) -> Array:
+    """Return the fold of every sample ``[n]``: whole patients, dealt out label by label.
+
+    Within a label class by class: hospitals' shares are balanced by class, and without this a
+    sample that is left out would make its own class look rare at its hospital.
+
+    Example:
+        >>> label, classes = np.array([0, 0, 0, 0, 1, 1]), np.array([0, 1, 0, 1, 0, 0])
+        >>> dealt = dealt_out(label, classes, np.arange(6), 2, np.random.default_rng(0))
+        >>> [sorted(dealt[label + 2 * classes == part].tolist()) for part in (0, 1, 2)]
+        [[0, 1], [0, 1], [0, 1]]
+    """
+    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
+    first = rng.permutation(first)
+    classes = targets[first] if targets.ndim == 1 else np.zeros(len(first))
+    order = first[np.lexsort((classes, coded[first]))]
+    fold = np.empty(len(order), dtype=np.int64)
+    fold[inverse[order]] = np.arange(len(order)) % folds
+    return np.asarray(fold[inverse])
 
 
 def _fewest_patients(coded: Array, groups: Array) -> int:

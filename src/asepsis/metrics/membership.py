@@ -18,6 +18,7 @@ from asepsis.metrics.utility import binary_auroc
 NAN = float("nan")
 POINTS = 200
 """A curve in a record has at most so many points."""
+GUESS = 0.5
 BLOCK = 1 << 22
 """Weights that are expanded at once while intervals are computed."""
 
@@ -95,10 +96,12 @@ def excess_interval(
 ) -> Interval:
     """Return how much an attack's AUC exceeds a blind classifier's, with a 95 % interval.
 
-    Both are measured on the same patients in every draw: what they share cancels.
+    Both are measured on the same patients in every draw: what they share cancels. A blind
+    classifier that is worse than guessing counts as guessing, so that its bad luck is no leakage.
     """
-    value = binary_auroc(scores, members) - binary_auroc(blind, members)
-    gaps = auc_draws(scores, members, weights, who) - auc_draws(blind, members, weights, who)
+    value = binary_auroc(scores, members) - max(binary_auroc(blind, members), GUESS)
+    known = np.maximum(auc_draws(blind, members, weights, who), GUESS)
+    gaps = auc_draws(scores, members, weights, who) - known
     return _percentiles(value, gaps, len(scores))
 
 

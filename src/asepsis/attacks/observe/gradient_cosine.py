@@ -45,7 +45,7 @@ class GradientCosineMia:
     kinds: ClassVar[frozenset[Kind]] = frozenset(Kind)
 
     round: Annotated[int, Field(ge=0)] | None = None
-    every: Annotated[int, Field(ge=1, le=100_000)] = 1
+    every: Annotated[int, Field(ge=1, le=100_000)] = 10
     reads: Reads = "delivery"
 
     def observe(

@@ -51,7 +51,7 @@ class LossMia:
 
     model: Literal["local", "global"] = "local"
     round: Annotated[int, Field(ge=0)] | None = None
-    every: Annotated[int, Field(ge=1, le=100_000)] = 1
+    every: Annotated[int, Field(ge=1, le=100_000)] = 10
     reads: Reads = "delivery"
 
     def observe(

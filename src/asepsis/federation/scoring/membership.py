@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from asepsis.core.errors import ConfigError
-from asepsis.core.rng import Draw
+from asepsis.core.rng import Draw, Streams
 from asepsis.core.samples import Array
 from asepsis.core.threat import Evidence
 from asepsis.federation.candidates import Candidates
@@ -33,6 +33,8 @@ from asepsis.metrics.membership import (
 
 FEWEST = 5
 """FedMIA compares a hospital with the others: below so many the figures say so."""
+CLASSIFIER = (0, 1)
+"""The address of the blind classifier's draws: bootstraps have a round alone."""
 RATES = {"tpr@0.1%": 0.001, "tpr@1%": 0.01}
 
 
@@ -63,7 +65,8 @@ def score(evidence: Evidence, truth: Truth) -> Leak:
     Per protocol ``auc`` with ``low`` and ``high`` (95 %, over patients), ``either``
     (``max(auc, 1 - auc)``), ``tpr@0.1%`` and ``tpr@1%`` (NaN, not estimable, below ``10 / FPR``
     non-members), ``advantage``, ``blind`` (the AUC of a classifier that never saw the model) and
-    ``excess`` (what the attack adds to it) with bounds, ``members`` and ``nonmembers``.
+    ``excess`` (what the attack adds to it, or to guessing where that is more)
+    with bounds, ``members`` and ``nonmembers``.
     ``which-hospital/auc``: for a member, the chance that its own hospital's column is higher than
     another's; one half where columns are the same. ``federation/``: members of any hospital
     against all non-members, by the mean over columns. ``few_clients`` is 1 where fewer than 5
@@ -79,8 +82,7 @@ def score(evidence: Evidence, truth: Truth) -> Leak:
     columns = _columns(evidence, homes, len(candidates.member))
     rng = truth.federation.streams.at(Draw.BOOTSTRAP, truth.round)
     weights = patient_weights(candidates.groups, candidates.member, rng)
-    seed = truth.federation.streams.integer(Draw.BOOTSTRAP) % (1 << 32)
-    blind = _blind(candidates, seed)
+    blind = _blind(candidates, truth.federation.streams)
     asked = {"held-out": held_out(candidates, homes), "elsewhere": elsewhere(candidates, homes)}
     scores: dict[str, float] = {}
     curves: dict[str, list[list[float]]] = {}
@@ -152,11 +154,12 @@ def _informed(given: Array) -> Array:
 
 
 @lru_cache(maxsize=2)
-def _blind(candidates: Candidates, seed: int) -> Blind:
+def _blind(candidates: Candidates, streams: Streams) -> Blind:
     """The same in every round: fitted once for a set of candidates."""
+    rng = streams.at(Draw.BOOTSTRAP, *CLASSIFIER)
     raw, homes = candidates.raw, np.unique(candidates.home)
-    member = member_odds(raw.inputs, raw.targets, candidates.member, raw.groups, seed)
-    at = blind_scores(raw.inputs, raw.targets, candidates.home, raw.groups, seed)
+    member = member_odds(raw.inputs, raw.targets, candidates.member, raw.groups, rng)
+    at = blind_scores(raw.inputs, raw.targets, candidates.home, raw.groups, rng)
     return Blind(member, at, homes)
 
 
