@@ -14,6 +14,7 @@ alternating-minimization neurotoxin chameleon perdoor durable sign-flip gaussian
 random non-finite alie ipm fang-krum fang-trimmed-mean min-max min-sum mimic rop
 poisonedfl free-rider sybil
 property-inference attribute-inference label-leakage model-inversion gan-reconstruction
+dlg idlg inverting-gradients analytic robbing-the-fed
 """
 SHOWN = entries("attack", "trigger", "task", "model")
 

@@ -19,6 +19,14 @@ ATTACKS: tuple[dict[str, Any], ...] = (
     {"name": "gan-reconstruction", "steps": 2, "batch": 4},
     {"name": "attribute-inference"},
     {"name": "attribute-inference", "attribute": 5, "values": 2, "prior": "imputed"},
+    {"name": "dlg", "iterations": 2},
+    {"name": "dlg", "iterations": 1, "client": 3, "simulate": 2},
+    {"name": "idlg", "iterations": 2},
+    {"name": "inverting-gradients", "iterations": 3},
+    {"name": "inverting-gradients", "iterations": 2, "labels": "optimized", "variation": 0.0},
+    {"name": "analytic"},
+    {"name": "analytic", "client": 4},
+    {"name": "robbing-the-fed"},
 )
 
 

@@ -97,14 +97,16 @@ def _update(view: ServerView, client: int | None) -> tuple[int | None, Tensor, i
     if not isinstance(delivery, Individual):
         if not delivery.weight > 0:
             return None
-        average = _count(delivery.weight / delivery.count)
+        average = _count(delivery.weight / delivery.count, view.batch)
         return None, delivery.total / delivery.weight, average
     wanted = min(delivery.clients, default=None) if client is None else client
     if wanted is None or wanted not in delivery.clients:
         return None
     place = delivery.clients.index(wanted)
-    return wanted, delivery.rows.row(place), _count(float(delivery.weights[place]))
+    return wanted, delivery.rows.row(place), _count(float(delivery.weights[place]), view.batch)
 
 
-def _count(claimed: float) -> int:
-    return max(1, round(min(claimed, MOST))) if isfinite(claimed) else 1
+def _count(claimed: float, batch: int) -> int:
+    """Return how many samples a hospital has; one batch where every hospital counts as 1."""
+    told = isfinite(claimed) and claimed > 1
+    return round(min(claimed, MOST)) if told else batch

@@ -1,0 +1,138 @@
+"""Reconstructions beside the truth, and beside what one guesses without any gradient."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asepsis.core.samples import Array
+from asepsis.metrics.features import feature_distance
+from asepsis.metrics.leakage import HOPELESS, RADIUS, mse, psnr, ssim
+from asepsis.metrics.translation import figures
+
+DATA_RANGE = 2.0
+"""Prepared pixels lie in [-1, 1]."""
+SUCCESS_DB = 25.0
+"""An image is reconstructed above this peak signal-to-noise ratio."""
+SUCCESS_MSE = 0.01
+"""A table or signal is, below this error: a tenth of a standard deviation."""
+CAP_DB = 100.0
+"""Equal images have no finite ratio; this is what float32 pixels cannot exceed by much."""
+BLOCK = 256
+
+Values = dict[str, NDArray[np.float64]]
+
+
+def each(guesses: Array, truths: Array) -> Values:
+    """Score guesses beside the truths of the same place, ``[k]`` each.
+
+    ``mse`` and ``success`` always; of images (``[k, c, h, w]`` and volumes, in [-1, 1]) ``psnr``
+    (dB, range 2, at most 100) and ``ssim`` (NaN under 11×11 pixels), of flat ones ``features``, the
+    distance of :func:`asepsis.metrics.features.feature_distance`. A success has more than 25 dB,
+    or, where there are no pixels, a mean squared error below 0.01 in standard deviations.
+
+    Example:
+        >>> each(np.zeros((1, 1, 4, 4)), np.full((1, 1, 4, 4), 0.2))["psnr"].round(6)
+        array([20.])
+    """
+    pairs = list(zip(np.nan_to_num(guesses), truths, strict=True))
+    errors = np.array([mse(*pair) for pair in pairs])
+    if truths.ndim < 4:
+        return {"mse": errors, "success": _share(errors < SUCCESS_MSE)}
+    decibels = np.array([min(psnr(*pair, DATA_RANGE), CAP_DB) for pair in pairs])
+    fits = min(truths.shape[-2:]) > 2 * RADIUS
+    alike = [ssim(*pair, DATA_RANGE) if fits else np.nan for pair in pairs]
+    found = {"mse": errors, "psnr": decibels, "ssim": np.array(alike)}
+    if truths.ndim == 4:
+        found["features"] = feature_distance(np.nan_to_num(guesses), truths)
+    return {**found, "success": _share(decibels > SUCCESS_DB)}
+
+
+def inside(guesses: Array, truths: Array, mask: Array) -> Values:
+    """Score images ``[k, 1, h, w]`` inside a mask ``[k, h, w]``: ``ssim``, ``mae``, ``psnr``."""
+    found = figures(np.nan_to_num(guesses)[:, 0], truths[:, 0], mask)
+    return {**found, "psnr": np.minimum(found["psnr"], CAP_DB)}
+
+
+def distances(ones: Array, others: Array) -> NDArray[np.float64]:
+    """Mean squared distance of every one to every other, ``[n, m]``; hopeless where not finite.
+
+    Example:
+        >>> distances(np.array([[0.0, 0.0]]), np.array([[1.0, 1.0], [0.0, 2.0]])).tolist()
+        [[1.0, 2.0]]
+    """
+    one = np.asarray(ones, np.float64).reshape(len(ones), -1)
+    other = np.asarray(others, np.float64).reshape(len(others), -1)
+    found = np.empty((len(one), len(other)))
+    for i, row in enumerate(one):
+        for start in range(0, len(other), BLOCK):
+            block = other[start : start + BLOCK]
+            found[i, start : start + BLOCK] = np.mean((block - row) ** 2, axis=1)
+    return np.nan_to_num(found, nan=HOPELESS, posinf=HOPELESS)
+
+
+def ranks(guesses: Array, truths: Array, others: Array) -> NDArray[np.float64]:
+    """Rank of each true input among real candidates by distance to its reconstruction, ``[k]``.
+
+    Candidates are all ``truths`` and ``others``; 1 is the nearest, and ties count half: a
+    reconstruction that says nothing has the middle rank.
+
+    Example:
+        >>> ranks(np.array([[0.1]]), np.array([[0.0]]), np.array([[1.0], [0.11]])).tolist()
+        [2.0]
+    """
+    gaps = distances(guesses, np.concatenate([truths, others]))
+    own = np.diagonal(gaps)[:, None]
+    ties = (gaps == own).sum(axis=1) - 1
+    return np.asarray(1 + (gaps < own).sum(axis=1) + ties / 2, np.float64)
+
+
+def reidentified(guesses: Array, truths: Array, others: Array) -> Values:
+    """Return ``rank``, ``reciprocal_rank`` and ``top1`` among candidates, ``[k]`` each."""
+    rank = ranks(guesses, truths, others)
+    return {"rank": rank, "reciprocal_rank": 1 / rank, "top1": _share(rank == 1)}
+
+
+def prior_guesses(truths: Array, known: Array) -> dict[str, Array]:
+    """Return what one guesses without a gradient, from inputs ``[m, ...]`` one has anyway.
+
+    ``mean``: their mean. ``nearest``: the one nearest to the truth, which nobody could pick
+    without knowing it: the most that owning such data explains.
+    """
+    mean = known.astype(np.float64).mean(axis=0).astype(truths.dtype)
+    nearest = known[distances(truths, known).argmin(axis=1)]
+    return {"mean": np.broadcast_to(mean, truths.shape), "nearest": nearest}
+
+
+def beside_priors(guesses: Array, truths: Array, known: Array) -> Values:
+    """Return figures of the priors (``prior/mean/psnr``) and the ``excess`` over the better one.
+
+    Of images PSNR and SSIM; of anything else the mean squared error, by how much it is lower.
+    """
+    mine = each(guesses, truths)
+    priors = {name: each(guess, truths) for name, guess in prior_guesses(truths, known).items()}
+    found: Values = {}
+    for figure in ("psnr", "ssim") if "psnr" in mine else ("mse",):
+        theirs = {name: values[figure] for name, values in priors.items()}
+        found |= {f"prior/{name}/{figure}": values for name, values in theirs.items()}
+        stacked = np.stack(list(theirs.values()))
+        better = stacked.min(axis=0) - mine[figure]
+        if figure != "mse":
+            better = mine[figure] - stacked.max(axis=0)
+        found[f"excess/{figure}"] = better
+    return found
+
+
+def averaged(values: Values) -> dict[str, float]:
+    """Return every figure's mean over those that have one.
+
+    Example:
+        >>> averaged({"psnr": np.array([10.0, np.nan, 30.0])})
+        {'psnr': 20.0}
+    """
+    known = {name: part[~np.isnan(part)] for name, part in values.items()}
+    return {name: float(part.mean()) if part.size else np.nan for name, part in known.items()}
+
+
+def _share(hits: Array) -> NDArray[np.float64]:
+    return np.asarray(hits, np.float64)
