@@ -21,6 +21,19 @@ if TYPE_CHECKING:
     from asepsis.core.contracts import Task
 
 BATCH = 1024
+VALUES = 1 << 22
+"""Most input values of a batch: a network that makes images keeps many times as many."""
+
+
+def blocks(inputs: Tensor) -> tuple[Tensor, ...]:
+    """Cut inputs into batches for evaluation; a batch of large images has fewer of them.
+
+    Example:
+        >>> [len(block) for block in blocks(torch.zeros(2000, 5))]
+        [1024, 976]
+    """
+    each = max(1, inputs[:1].numel())
+    return torch.split(inputs, max(1, min(BATCH, VALUES // each)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,10 +59,10 @@ class Network:
         """Return what the model ``row`` puts out for prepared inputs, without gradients."""
         module = self.at(row)
         with torch.no_grad():
-            return torch.cat([module(block) for block in torch.split(inputs, BATCH)])
+            return torch.cat([module(block) for block in blocks(inputs)])
 
     def probabilities(self, row: Tensor, inputs: Tensor) -> Tensor:
-        """Return the probabilities ``[n, k]`` that the model ``row`` gives to inputs."""
+        """Return the model's answers to inputs: probabilities ``[n, k]``, or images."""
         return self.task.probabilities(self.outputs(row, inputs))
 
     def losses(self, row: Tensor, shard: Shard) -> Tensor:
@@ -72,12 +85,16 @@ class Root:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Desk:
-    """All of it together, as far as it is there."""
+    """All of it together, as far as it is there.
+
+    ``expected`` is how many hospitals the protocol expects in a round: a public figure.
+    """
 
     received: Tensor | None = None
     layout: Layout | None = None
     network: Network | None = None
     root: Root | None = None
+    expected: float | None = None
 
     def offers(self) -> frozenset[str]:
         """Return the names of what is there.

@@ -29,6 +29,7 @@ class ServerContext:
     ``parameters`` are parameters, the rest buffers. What a stage uses beyond round, generator and
     its own state it names in ``needs``, out of ``received``, ``layout``, ``network``, ``root``
     and ``side:NAME`` (telemetry); ``history`` says that it remembers hospitals over rounds.
+    ``expected`` is how many hospitals the protocol expects in a round, where there is a protocol.
     """
 
     round: int
@@ -38,6 +39,7 @@ class ServerContext:
     layout: Layout | None = None
     network: Network | None = None
     root: Root | None = None
+    expected: float | None = None
 
     @property
     def parameters(self) -> int | None:
@@ -243,7 +245,11 @@ class Home:
 
 
 class ClientStage(Protocol):
-    """What a hospital does to its update before it leaves: clip, noise, prune."""
+    """What a hospital does to its update before it leaves: clip, noise, prune.
+
+    One that says ``silent = True`` lets no telemetry leave but its own. One that not every network
+    fits refuses it in ``check_model(module, layout)``.
+    """
 
     def protect(
         self, row: Tensor, home: Home, rng: np.random.Generator

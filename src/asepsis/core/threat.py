@@ -257,7 +257,8 @@ class ServerView:
     samples of the same kind that nobody trains or tests on. ``wire`` is what passed the channel
     where that is not what the server may read: masked vectors ``[d]`` by client. ``told`` is what
     it sent to whom where that was not ``sent``; ``colluders`` are rows that hospitals in league
-    with it show it.
+    with it show it, ``counts`` the sample counts that they claim. ``cohort`` are the hospitals
+    whose updates were carried: a server knows who takes part, whatever the channel hides.
     """
 
     facts: Facts
@@ -272,6 +273,8 @@ class ServerView:
     wire: Mapping[int, Tensor] | None = None
     told: Mapping[int, Tensor] = field(default_factory=dict)
     colluders: Mapping[int, Tensor] = field(default_factory=dict)
+    counts: Mapping[int, float] = field(default_factory=dict)
+    cohort: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

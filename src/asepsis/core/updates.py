@@ -195,6 +195,20 @@ class Individual:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Grouped(Individual):
+    """Means of groups of hospitals: each bears its lowest client id, its weight is the group's.
+
+    ``members`` names who is behind each row.
+    """
+
+    members: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+
+    def with_rows(self, matrix: Tensor) -> Grouped:
+        """Return the same delivery with other rows."""
+        return Grouped(self.clients, Rows(matrix), self.weights, self.side, self.members)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Summed:
     """The weighted sum of ``count`` rows: ``total = sum_i weight_i * row_i`` ``[d]``.
 

@@ -13,7 +13,15 @@ from asepsis.core import robust_math
 from asepsis.core.desk import Desk
 from asepsis.core.rng import Draw, Streams
 from asepsis.core.stages import ServerContext
-from asepsis.core.updates import Aggregate, Delivery, Individual, Screened, State, Summed
+from asepsis.core.updates import (
+    Aggregate,
+    Delivery,
+    Grouped,
+    Individual,
+    Screened,
+    State,
+    Summed,
+)
 from asepsis.defenses.activation import distance_to_mean, relative, share_changed
 from asepsis.defenses.quorum import require, require_rows
 from asepsis.defenses.reports import Outcome, StageReport
@@ -50,6 +58,7 @@ class Contexts:
             layout=desk.layout,
             network=desk.network,
             root=desk.root,
+            expected=desk.expected,
         )
 
     def _spent(self, stage: object, rows: int) -> int:
@@ -76,8 +85,9 @@ class Visit:
                 return self._void(void)
             aggregate = self._rule(delivery)
         else:
-            admitted, self.dropped = admit(delivery)
-            self.contexts.spent = len(self.dropped)
+            opened = self._opened(delivery) if isinstance(delivery, Grouped) else delivery
+            admitted, self.dropped = admit(opened)
+            self.contexts.spent += len(self.dropped)
             aggregate = self._rule(self._screened(admitted))
         if bool(torch.isfinite(aggregate.delta).all()):
             aggregate = self._released(aggregate)
@@ -89,13 +99,28 @@ class Visit:
         return Outcome(None, reason, self.dropped, tuple(self.reports))
 
     def _withheld(self, delivery: Summed) -> str | None:
-        # The channel's proof: it withheld every single row.
-        rows = {"rows_withheld": float(delivery.count)}
-        self._report(self.pipeline.transport, 1.0, rows)
+        if delivery.count:  # the channel's proof: it withheld every single row
+            rows = {"rows_withheld": float(delivery.count)}
+            self._report(self.pipeline.transport, 1.0, rows)
         in_range = bool((delivery.total.abs() <= LARGEST_SUM).all())
         if not in_range or not 0 < delivery.weight < math.inf:
             return "non-finite or out-of-range sum"
         return None
+
+    def _opened(self, delivery: Grouped) -> Individual:
+        """Take the groups whose sums are in range; who spoiled another nobody can say."""
+        self._merge(delivery.members)
+        fit = robust_math.usable_rows(delivery.rows)
+        fit &= (delivery.weights > 0) & delivery.weights.isfinite()
+        self.contexts.spent = int((~fit).sum())
+        figures = {
+            "rows_withheld": float(sum(map(len, delivery.members.values()))),
+            "groups": float(len(delivery.clients)),
+            "groups_unusable": float(self.contexts.spent),
+        }
+        lost = {c: 0.0 for c, kept in zip(delivery.clients, fit.tolist(), strict=True) if not kept}
+        self._report(self.pipeline.transport, 1.0, figures, lost)
+        return delivery.select(fit.nonzero().flatten())
 
     def _screened(self, delivery: Individual) -> Individual:
         for place, screen in enumerate(self.pipeline.screens):

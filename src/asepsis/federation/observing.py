@@ -82,6 +82,8 @@ def observed(
             wire=came.wire,
             told=told,
             colluders=_shown(federation, rows),
+            counts=_claimed(federation, rows),
+            cohort=rows.clients,
         )
         rng = federation.streams.at(Draw.ATTACK_OBSERVE, facts.round)
         with one_thread():
@@ -139,3 +141,9 @@ def _shown(federation: Federation, rows: Individual) -> dict[int, Tensor]:
         for i, client in enumerate(rows.clients)
         if client in federation.colluders
     }
+
+
+def _claimed(federation: Federation, rows: Individual) -> dict[int, float]:
+    """What hospitals in league with the server claim to have trained on."""
+    pairs = zip(rows.clients, rows.weights.tolist(), strict=True)
+    return {client: count for client, count in pairs if client in federation.colluders}
