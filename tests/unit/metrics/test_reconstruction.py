@@ -1,0 +1,117 @@
+"""Reconstructions beside truth, candidates and priors: by hand and by brute force."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from asepsis.core.samples import Array
+from asepsis.metrics.features import feature_distance
+from asepsis.metrics.reconstruction import (
+    averaged,
+    beside_priors,
+    distances,
+    each,
+    inside,
+    prior_guesses,
+    ranks,
+    reidentified,
+)
+
+
+def images(count: int, seed: int = 0, size: int = 16) -> Array:
+    values = np.random.default_rng(seed).uniform(-1, 1, (count, 1, size, size))
+    return np.asarray(values, np.float32)
+
+
+def test_a_success_has_more_than_25_decibels() -> None:
+    truth = np.zeros((3, 1, 16, 16))
+    off = np.array([0.0, 0.11, 0.12]).reshape(3, 1, 1, 1)  # 10 log10(4 / off²) = 25.2 and 24.4
+    found = each(truth + off, truth)
+    assert found["success"].tolist() == [1.0, 1.0, 0.0]
+    assert found["psnr"][0] == 100.0
+    assert found["psnr"][1] == pytest.approx(10 * np.log10(4 / 0.11**2))
+    assert found["features"][0] == 0.0
+
+
+def test_tables_have_no_decibels() -> None:
+    found = each(np.array([[0.05, 0.05], [1.0, 1.0]]), np.zeros((2, 2)))
+    assert set(found) == {"mse", "success"}
+    assert found["success"].tolist() == [1.0, 0.0]
+
+
+def test_guesses_that_are_no_numbers_are_scored_as_zeros() -> None:
+    truth = images(1)
+    bad = np.full_like(truth, np.nan)
+    assert each(bad, truth)["mse"] == pytest.approx(each(np.zeros_like(truth), truth)["mse"])
+
+
+def test_distances_agree_with_brute_force() -> None:
+    ones, others = images(3, 1, 4), images(300, 2, 4)
+    brute = [[np.mean((a.astype(float) - b.astype(float)) ** 2) for b in others] for a in ones]
+    assert np.allclose(distances(ones, others), brute)
+
+
+def test_ranks_agree_with_sorting() -> None:
+    truths, others = images(4, 1, 4), images(50, 2, 4)
+    guesses = truths + 0.6 * images(4, 3, 4)
+    pool = np.concatenate([truths, others])
+    for i, rank in enumerate(ranks(guesses, truths, others)):
+        order = np.argsort(((pool - guesses[i]) ** 2).mean(axis=(1, 2, 3)))
+        assert rank == 1 + order.tolist().index(i)
+
+
+def test_a_guess_that_says_nothing_has_the_middle_rank() -> None:
+    truths = np.array([[1.0], [-1.0]])
+    found = reidentified(np.zeros((2, 1)), truths, np.array([[1.0], [-1.0], [1.0]]))
+    assert found["rank"].tolist() == [3.0, 3.0]
+    assert found["top1"].tolist() == [0.0, 0.0]
+    assert found["reciprocal_rank"].tolist() == pytest.approx([1 / 3] * 2)
+
+
+def test_leakage_is_what_exceeds_the_better_prior() -> None:
+    truths, known = images(2, 1), images(20, 2)
+    priors = {name: each(guess, truths) for name, guess in prior_guesses(truths, known).items()}
+    best = np.maximum(priors["mean"]["psnr"], priors["nearest"]["psnr"])
+    found = beside_priors(truths + 0.01, truths, known)
+    assert found["excess/psnr"] == pytest.approx(each(truths + 0.01, truths)["psnr"] - best)
+    mean = np.broadcast_to(known.mean(axis=0), truths.shape)
+    assert found["prior/mean/psnr"] == pytest.approx(each(mean, truths)["psnr"], abs=1e-4)
+    itself = beside_priors(prior_guesses(truths, known)["mean"], truths, known)
+    assert (itself["excess/psnr"] <= 0).all()
+
+
+def test_of_tables_the_excess_is_a_lower_error() -> None:
+    found = beside_priors(np.array([[0.5]]), np.array([[0.0]]), np.array([[2.0], [4.0]]))
+    assert found["prior/mean/mse"].tolist() == [9.0]
+    assert found["prior/nearest/mse"].tolist() == [4.0]
+    assert found["excess/mse"].tolist() == [3.75]
+
+
+def test_the_nearest_public_image_is_never_worse_than_another() -> None:
+    truths, known = images(3, 1), images(30, 2)
+    nearest = prior_guesses(truths, known)["nearest"]
+    gaps = np.diagonal(distances(nearest, truths))
+    assert (gaps <= distances(known, truths)).all()
+
+
+def test_only_what_is_inside_the_mask_counts() -> None:
+    truth = np.zeros((1, 1, 16, 16))
+    guess, mask = truth.copy(), np.zeros((1, 16, 16), bool)
+    guess[..., :8, :] = 1.0
+    mask[:, 8:, :] = True
+    assert inside(guess, truth, mask)["mae"].tolist() == [0.0]
+    assert inside(guess, truth, ~mask)["mae"].tolist() == [0.5]
+
+
+def test_features_tell_images_apart_and_repeat() -> None:
+    one, other = images(2, 1), images(2, 2)
+    near, far = feature_distance(one, one + 0.01), feature_distance(one, other)
+    assert (near < far).all()
+    assert (feature_distance(one, other) == far).all()
+    assert np.isnan(feature_distance(images(1, size=7), images(1, size=7))).all()
+
+
+def test_means_leave_out_what_is_not_known() -> None:
+    assert averaged({"a": np.array([np.nan, 4.0])}) == {"a": 4.0}
+    assert np.isnan(averaged({"a": np.array([np.nan])})["a"])
