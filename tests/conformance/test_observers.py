@@ -10,6 +10,14 @@ from asepsis.core.registry import build
 from asepsis.testing.observers import check_observer
 
 ATTACKS: tuple[dict[str, Any], ...] = (
+    {"name": "dlg", "iterations": 1},
+    {"name": "idlg", "iterations": 1},
+    {"name": "analytic"},
+    {"name": "inverting-gradients", "iterations": 2},
+    {"name": "robbing-the-fed"},
+    {"name": "loss-mia"},
+    {"name": "gradient-cosine-mia"},
+    {"name": "fedmia"},
     {"name": "label-leakage"},
     {"name": "label-leakage", "client": 2, "samples": 1},
     {"name": "property-inference", "shadows": 5},

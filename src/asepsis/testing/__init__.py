@@ -8,11 +8,13 @@ broke. They are deterministic and need no test runner.
 >>> check_screen(build("screen", "norm-clip"))
 >>> check_release(build("release", "gaussian-noise"))
 >>> check_update_attack(build("attack", "ipm"))
+>>> check_observer(build("attack", "label-leakage"))
 """
 
 from asepsis.testing.attacks import check_update_attack
 from asepsis.testing.breakdown import check_breakdown
 from asepsis.testing.inspectors import check_inspector
+from asepsis.testing.observers import check_observer
 from asepsis.testing.releases import check_release
 from asepsis.testing.rules import check_rule
 from asepsis.testing.screens import check_screen
@@ -20,6 +22,7 @@ from asepsis.testing.screens import check_screen
 __all__ = [
     "check_breakdown",
     "check_inspector",
+    "check_observer",
     "check_release",
     "check_rule",
     "check_screen",

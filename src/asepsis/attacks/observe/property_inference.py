@@ -38,7 +38,8 @@ class PropertyInference:
     mean gradient (see ``label-leakage``), as a cross-check, and ``prior`` ``[classes]``, those of
     the public samples. A secure sum gives one row, of all hospitals together, and no client. None
     without public samples, without a finite update, and when the network does not end in a linear
-    layer with one output a class. It costs ``shadows`` local trainings a round and group.
+    layer with one output a class. It costs ``shadows`` local trainings a round and group. What
+    hospitals do to an update before it leaves (clipping, noise) is not simulated.
 
     Source: Ateniese et al., Hacking Smart Machines with Smarter Ones, IJSN 2015 (meta-classifier
     on shadow models); Ganju et al., Property Inference Attacks on Fully Connected Neural Networks,
