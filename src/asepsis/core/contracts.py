@@ -58,6 +58,35 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
+class PerSample(Protocol):
+    """A task whose metrics are means over samples: none has to be scored twice."""
+
+    def per_sample(self, probabilities: Array, targets: Array) -> dict[str, Array]:
+        """Return every sample's own figures ``[n]``, NaN where it has none."""
+        ...
+
+
+@runtime_checkable
+class Whole(Protocol):
+    """A task whose samples are slices of whole volumes, which have figures of their own."""
+
+    def whole(
+        self, probabilities: Array, targets: Array, ids: Array, volume: int
+    ) -> dict[str, float]:
+        """Score volumes of side ``volume``, put together from slices by their ids."""
+        ...
+
+
+@runtime_checkable
+class Prior(Protocol):
+    """A task that knows what to answer without looking at the input: what a model must beat."""
+
+    def prior(self, train: Array, keys: Array, wanted: Array) -> Array:
+        """Return such an answer for every wanted key, from training targets and their keys."""
+        ...
+
+
 class ModelBuilder(Protocol):
     """A network as a component: builds a module for an input shape and number of classes."""
 

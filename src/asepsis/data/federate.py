@@ -7,13 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asepsis.core.errors import ConfigError
+from asepsis.core.errors import ConfigError, did_you_mean
 from asepsis.core.rng import Draw, Streams
 from asepsis.core.samples import Hospital, Samples
-from asepsis.data.dataset import SPLITS, TRAIN, Dataset
+from asepsis.data.dataset import SPLITS, TEST, TRAIN, Dataset
 from asepsis.data.partition import Partition
 from asepsis.data.units import Index, Units, parts_by_patient
-from asepsis.data.unusual import Unusual, specialize
+from asepsis.data.unusual import Assignment, Unusual, specialize
+
+UNSEEN = "federation.unseen"
 
 
 class _Place(NamedTuple):
@@ -45,6 +47,71 @@ def federate(
         ConfigError: a hospital would be empty, too small, or cannot be split by patient.
     """
     assignment = partition.assign(dataset, hospitals, streams.at(Draw.PARTITION))
+    return _divided(dataset, partition, assignment, streams, unusual)
+
+
+def federate_without(
+    dataset: Dataset,
+    partition: Partition,
+    hospitals: int | None,
+    streams: Streams,
+    unseen: str | int,
+    unusual: Sequence[Unusual] = (),
+) -> tuple[tuple[Hospital, ...], Hospital]:
+    """Divide a data set among hospitals, but keep one out: all its samples are test samples.
+
+    The others are as :func:`federate` makes them, numbered without it.
+
+    Args:
+        dataset: the data.
+        partition: who gets which patients, the unseen hospital too.
+        hospitals: how many, the unseen one included; ``None`` means all real sites.
+        streams: the run's randomness.
+        unseen: its name, or its number among all; the name of a real site means all virtual
+            hospitals made of it.
+        unusual: hospitals that are unusual on purpose, by their number without the unseen one.
+
+    Raises:
+        ConfigError: there is no such hospital, or no other; and as :func:`federate`.
+    """
+    assignment = partition.assign(dataset, hospitals, streams.at(Draw.PARTITION))
+    chosen = _named(unseen, [name for name, _ in assignment])
+    kept = [one for number, one in enumerate(assignment) if number not in chosen]
+    if not kept:
+        raise ConfigError(
+            "somebody must take part", place=UNSEEN, got=unseen, fix="use more hospitals"
+        )
+    made = _divided(dataset, partition, kept, streams, unusual)
+    index = np.sort(np.concatenate([assignment[number][1] for number in chosen]))
+    name = str(unseen) if isinstance(unseen, str) else assignment[unseen][0]
+    return made, _untouched(dataset, index, len(made), name)
+
+
+def _named(unseen: str | int, names: list[str]) -> list[int]:
+    """Return the numbers of the hospitals that are meant."""
+    if isinstance(unseen, str):
+        found = [k for k, name in enumerate(names) if unseen in (name, name.rpartition("/")[0])]
+    else:
+        found = [unseen] if 0 <= unseen < len(names) else []
+    if not found:
+        fix = did_you_mean(str(unseen), names)
+        raise ConfigError("no such hospital", place=UNSEEN, got=unseen, fix=fix)
+    return found
+
+
+def _untouched(dataset: Dataset, index: Index, number: int, name: str) -> Hospital:
+    place = _Place(number, TEST)
+    none, every = (_samples(dataset, part, place, (), Streams(0)) for part in (index[:0], index))
+    return Hospital(number, name, none, none, every)
+
+
+def _divided(
+    dataset: Dataset,
+    partition: Partition,
+    assignment: Assignment,
+    streams: Streams,
+    unusual: Sequence[Unusual],
+) -> tuple[Hospital, ...]:
     odd = (*partition.unusual, *unusual)
     if odd:
         assignment = specialize(assignment, dataset, odd, streams)

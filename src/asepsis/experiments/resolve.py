@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from asepsis.core.contracts import (
     Attack,
@@ -21,7 +21,7 @@ from asepsis.core.rng import Streams
 from asepsis.core.samples import DataFacts, Hospital, Kind, Samples
 from asepsis.core.stages import Inspector
 from asepsis.core.threat import Role, Sees, ThreatModel, When
-from asepsis.data.federate import federate
+from asepsis.data.federate import federate, federate_without
 from asepsis.defenses.stack import build_pipeline
 from asepsis.experiments.naming import label_of
 from asepsis.experiments.spec import UNSHARED, Component, Experiment, WhenSpec, digest, parse
@@ -35,6 +35,7 @@ TASKS = {
     Kind.TABLE: "tabular",
     Kind.SEQUENCE: "sequence",
     Kind.MULTILABEL_IMAGE: "multilabel",
+    Kind.PAIRED_IMAGE: "translation",
 }
 
 
@@ -45,26 +46,47 @@ class _Key(dict[str, Any]):
         return hash(digest(self))
 
 
+class Divided(NamedTuple):
+    """A data set's hospitals, the one that takes no part, and the hash of data and splits."""
+
+    facts: DataFacts
+    hospitals: tuple[Hospital, ...]
+    unseen: Hospital | None
+    digest: str
+
+
 @lru_cache(maxsize=4)
-def _hospitals(
-    dataset: _Key, partition: _Key, hospitals: int | None, seed: int
-) -> tuple[DataFacts, tuple[Hospital, ...], str]:
+def _divided(
+    dataset: _Key, partition: _Key, hospitals: int | None, unseen: str | int | None, seed: int
+) -> Divided:
     loaded = build("dataset", dataset, "dataset").load()
     how = build("partition", partition, "partition")
-    made = federate(loaded, how, hospitals, Streams(seed))
+    apart = None
+    if unseen is None:
+        made = federate(loaded, how, hospitals, Streams(seed))
+    else:
+        made, apart = federate_without(loaded, how, hospitals, Streams(seed), unseen)
+    every = made if apart is None else (*made, apart)
     fingerprint = {
         "data": loaded.digest(),
-        "splits": [[part.ids.tolist() for part in (h.train, h.validation, h.test)] for h in made],
+        "splits": [[part.ids.tolist() for part in (h.train, h.validation, h.test)] for h in every],
     }
-    return loaded.facts, made, digest(fingerprint)
+    return Divided(loaded.facts, made, apart, digest(fingerprint))
 
 
-def hospitals_of(spec: Experiment) -> tuple[DataFacts, tuple[Hospital, ...], str]:
-    """Load the data and split it; the hash names data and splits."""
+def divided(spec: Experiment) -> Divided:
+    """Load the data and split it."""
     seed = spec.seed if spec.partition_seed is None else spec.partition_seed
     wanted = spec.federation.hospitals
     count = None if wanted == "all" else wanted
-    return _hospitals(_Key(spec.dataset), _Key(spec.partition), count, seed)
+    unseen = spec.federation.unseen
+    return _divided(_Key(spec.dataset), _Key(spec.partition), count, unseen, seed)
+
+
+def hospitals_of(spec: Experiment) -> tuple[DataFacts, tuple[Hospital, ...], str]:
+    """Return the hospitals that take part; the hash names data and splits."""
+    found = divided(spec)
+    return found.facts, found.hospitals, found.digest
 
 
 def resolve(spec: Experiment) -> tuple[Parts, dict[str, Any]]:
@@ -77,7 +99,7 @@ def resolve(spec: Experiment) -> tuple[Parts, dict[str, Any]]:
         ConfigError: something is unknown, out of range, or does not fit.
         DataError: the data cannot be had.
     """
-    facts, hospitals, data_digest = hospitals_of(spec)
+    facts, hospitals, unseen, data_digest = divided(spec)
     task = cast(Task, build("task", spec.task or _task_for(facts.kind), "task"))
     model = cast(ModelBuilder, build("model", spec.model or task.model, "model"))
     trainer = build("trainer", spec.trainer, "trainer")
@@ -106,6 +128,7 @@ def resolve(spec: Experiment) -> tuple[Parts, dict[str, Any]]:
         inspectors=inspectors_of(spec),
         observers=observers_of(spec),
         candidates=spec.candidates.members,
+        unseen=unseen,
         root=_root(spec, hospitals) if spec.inspect or "root" in pipeline.needs else None,
     )
     return parts, _told(spec, parts, data_digest)
@@ -196,13 +219,21 @@ def _told(spec: Experiment, parts: Parts, data: str) -> dict[str, Any]:
         "unusual": unusual_in(components["partition"]),
         **({"root": {"samples": len(parts.root[0]), "whose": parts.root[1]}} if parts.root else {}),
         "hospitals": [hospital.name for hospital in hospitals],
+        **_apart_told(parts.unseen),
         "classes": list(facts.classes),
+        **({"unit": facts.unit} if facts.kind is Kind.PAIRED_IMAGE else {}),
         "primary": task.primary,
         "public": public(spec),
         "samples": [[len(part) for part in (h.train, h.validation, h.test)] for h in hospitals],
         "data": data,
         "protocol": digest({"spec": asked, "components": shared, "data": data}),
     }
+
+
+def _apart_told(unseen: Hospital | None) -> dict[str, Any]:
+    if unseen is None:
+        return {}
+    return {"unseen": {"hospital": unseen.name, "samples": len(unseen.test)}}
 
 
 def _inspectors_told(spec: Experiment, parts: Parts) -> list[dict[str, Any]]:

@@ -24,6 +24,8 @@ from asepsis.metrics.intervals import Interval, paired_difference, t_interval
 T = TypeVar("T")
 UNDERTRAINED = 0.1
 """A twin that gains less balanced accuracy than this share of what chance leaves is untrained."""
+ERROR = "mae"
+"""What an image-to-image model must make less of than who never looks at the input."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +179,7 @@ class Group:
         """
         told = [gain for _, twin in self.good if (gain := _gain(twin)) is not None]
         gains = [gain for gain in told if math.isfinite(gain)]
-        return bool(told) and not (gains and math.fsum(gains) / len(gains) >= UNDERTRAINED)
+        return bool(told) and not (gains and math.fsum(gains) / len(gains) >= 0)
 
     def activation(self) -> list[dict[str, Any]]:
         """Every defense's activation proof, over seeds: share changed, and in how many runs."""
@@ -256,15 +258,19 @@ def excess_of(run: Run, asr: float, floor: float) -> float:
 
 
 def _gain(twin: Run) -> float | None:
-    """How much a model knows between chance (0) and everything (1).
+    """How much more than the least a model knows, between chance (0) and everything (1).
 
-    By balanced accuracy where a sample has one class, by macro AUROC where it has several labels.
-    NaN where that is not estimable, ``None`` where the task has neither.
+    By balanced accuracy where a sample has one class, by macro AUROC where it has several labels;
+    by the error of images, which must be less than that of the mean training image. NaN where that
+    is not estimable, ``None`` where the task has none of them.
     """
     classes, tail = len(twin.resolved["classes"]), twin.footer.get("tail", {})
     if "balanced_accuracy" in tail and classes > 1:
-        return (twin.tail("balanced_accuracy") - 1 / classes) / (1 - 1 / classes)
-    return (twin.tail("macro_auroc") - 0.5) / 0.5 if "macro_auroc" in tail else None
+        return (twin.tail("balanced_accuracy") - 1 / classes) / (1 - 1 / classes) - UNDERTRAINED
+    if "macro_auroc" in tail:
+        return (twin.tail("macro_auroc") - 0.5) / 0.5 - UNDERTRAINED
+    prior = twin.footer.get("prior", {})
+    return prior[ERROR] - twin.tail(ERROR) if ERROR in prior else None
 
 
 def _void_share(run: Run, rounds: list[int]) -> float:

@@ -308,6 +308,9 @@ class _Run:
         result["hospitals"], result["worst"] = self.oracle.hospitals(self.state.row)
         result["over_patients"] = self.oracle.over_patients(self.state.row)
         result["evidence"] += self._inferred()
+        prior = self.oracle.prior()
+        if prior:
+            result["prior"] = prior
         certificates = self.oracle.certificates(self.state)
         if certificates:
             result["certificates"] = certificates

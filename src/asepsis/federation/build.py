@@ -104,8 +104,9 @@ def assemble(parts: Parts) -> tuple[Federation, Oracle]:
     if any(parameter.dim() == 4 for parameter in module.parameters()):
         module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     layout = Layout.of(module)
-    if hasattr(parts.trainer, "check_model"):
-        parts.trainer.check_model(module, layout)
+    for part in (parts.trainer, *parts.pipeline.clients):
+        if hasattr(part, "check_model"):
+            part.check_model(module, layout)
     plan = Plan(
         module=module,
         layout=layout,
@@ -369,7 +370,8 @@ def _check_server(parts: Parts) -> None:
 
 
 def _check_desk(parts: Parts) -> None:
-    reported = getattr(parts.trainer, "telemetry", TELEMETRY)
+    silent = any(getattr(stage, "silent", False) for stage in parts.pipeline.clients)
+    reported = () if silent else getattr(parts.trainer, "telemetry", TELEMETRY)
     offered = {"received", "layout", "network", *(f"side:{name}" for name in reported)}
     parts.pipeline.check_needs(frozenset(offered | ({"root"} if parts.root else set())))
     _check_server(parts)

@@ -79,6 +79,7 @@ class Federation:
     schedule: Schedule
     streams: Streams
     root: RootData | None = None
+    unseen: Hospital | None = None
     observers: Mapping[str, Watch] = field(default_factory=dict)
     candidates: Candidates | None = None
     public: Shard | None = None
@@ -102,6 +103,12 @@ class Federation:
             ]
         size = max(1, round(share * len(ids)))
         return sorted(int(i) for i in rng.choice(ids, size=size, replace=False))
+
+    @property
+    def expected(self) -> float:
+        """How many hospitals are drawn in a round, on average."""
+        size = self.schedule.participation * len(self.hospitals)
+        return size if self.schedule.sampling == "poisson" else max(1, round(size))
 
     def hostile(self, cohort: Cohort, round_: int) -> tuple[int, ...]:
         """Return the present hospitals that attack in this round."""

@@ -17,15 +17,15 @@ from asepsis.core.stages import Inspector
 from asepsis.core.updates import State
 from asepsis.federation.certified import certificates
 from asepsis.federation.desk import joined
+from asepsis.federation.exam import Exam, answered, predict, prior_answers
 from asepsis.federation.federation import Federation, RoundState
 from asepsis.federation.inspection import Door, Scores, inspected, pictured
 from asepsis.federation.observing import Seen
 from asepsis.federation.scoring.kinds import judged
 from asepsis.federation.scoring.truth import Leak, Truth
-from asepsis.metrics.hospitals import per_hospital, worst_hospital
+from asepsis.metrics.hospitals import UNSEEN, per_hospital, worst_hospital
 from asepsis.metrics.intervals import bootstrap_interval
 
-BATCH = 1024
 DRAWS = 200
 
 
@@ -54,13 +54,13 @@ class Oracle:
         self._task = federation.plan.task
         self._module = copy.deepcopy(federation.plan.module).eval()
         tests = [hospital.test for hospital in federation.hospitals]
-        self._test = prepare(joined(tests))
-        self._targets = self._test.targets.cpu().numpy()
-        self._patients = joined(tests).groups
+        self._prepare, self._raw = prepare, joined(tests)
+        self._exam = Exam.of(self._raw, prepare)
         self._owner = np.repeat(
             [hospital.id for hospital in federation.hospitals], [len(test) for test in tests]
         )
-        self._prepare, self._raw = prepare, joined(tests)
+        unseen = federation.unseen
+        self._unseen = None if unseen is None else Exam.of(unseen.test, prepare)
         self._probes = dict(probes or {})
         self._fixed = {
             name: (attack, self._stamped(attack.stamp))
@@ -72,7 +72,7 @@ class Oracle:
         rng = self._federation.streams.at(Draw.TRIGGER)
         if isinstance(trigger, Carried):
             where = np.flatnonzero(trigger.carries(self._raw.inputs))
-            return Stamped(where, self._test.inputs[torch.from_numpy(where)], natural=True)
+            return Stamped(where, self._exam.inputs[torch.from_numpy(where)], natural=True)
         stamped = self._raw.changed(inputs=trigger.stamp(self._raw.inputs, rng))
         return Stamped(np.arange(len(stamped)), self._prepare(stamped).inputs)
 
@@ -81,6 +81,7 @@ class Oracle:
     ) -> dict[str, float]:
         """Return the task's metrics on all hospitals' test samples, and attack success.
 
+        ``unseen/METRIC`` is the same of the hospital that takes no part, where there is one.
         ``asr`` is the success of the run's own attack, ``backdoor/METRIC`` what else the task
         says of it; ``floor/NAME`` and ``floor:METRIC/NAME`` the same for an attack nobody made, on
         an attack-free twin. All from the first attacked round on: what comes before is the same
@@ -93,8 +94,11 @@ class Oracle:
             twin: the attack-free twin's model of the same round: the ``floor`` of such triggers.
         """
         self._federation.plan.layout.load(self._module, row)
-        answers, unanswered = answered(self.predict(self._test.inputs))
-        scores = self._task.metrics(answers, self._targets)
+        answers, unanswered = answered(self.predict(self._exam.inputs))
+        scores = self._marks(self._exam, answers)
+        if self._unseen is not None:
+            strange, _ = answered(self.predict(self._unseen.inputs))
+            scores |= _unseen(self._marks(self._unseen, strange))
         if unanswered:
             scores["unanswered"] = unanswered
         if round_ < self._federation.threat.starts_at:
@@ -108,13 +112,27 @@ class Oracle:
             scores |= self._floor(twin, evolving, stamped)
         return scores
 
+    def _marks(self, exam: Exam, answers: Array) -> dict[str, float]:
+        return exam.marks(self._task, answers, self._federation.facts.volume)
+
+    def prior(self) -> dict[str, float]:
+        """Return the figures of who answers without looking at the input; empty if unknown."""
+        answers = prior_answers(self._federation, self._exam)
+        if answers is None:
+            return {}
+        scores = self._marks(self._exam, answers)
+        if self._unseen is not None:
+            strange = prior_answers(self._federation, self._unseen)
+            scores |= {} if strange is None else _unseen(self._marks(self._unseen, strange))
+        return scores
+
     def _floor(
         self, twin: Tensor | None, attack: BackdoorAttack, stamped: Stamped
     ) -> dict[str, float]:
         if twin is None:
             return {}
         self._federation.plan.layout.load(self._module, twin)
-        clean, _ = answered(self.predict(self._test.inputs))
+        clean, _ = answered(self.predict(self._exam.inputs))
         return _named(self._planted(attack, stamped, clean), "floor")
 
     def _planted(self, attack: BackdoorAttack, stamped: Stamped, clean: Array) -> dict[str, float]:
@@ -123,7 +141,7 @@ class Oracle:
         where = stamped.where
         erased = getattr(attack, "effect", "") == "erase"
         scores = self._task.backdoor_metrics(
-            clean[where], triggered, self._targets[where], attack.target, erased=erased
+            clean[where], triggered, self._exam.targets[where], attack.target, erased=erased
         )
         if stamped.natural:  # a sample that carries its trigger has no copy without it
             return {name: score for name, score in scores.items() if "paired" not in name}
@@ -138,7 +156,7 @@ class Oracle:
         if not (isinstance(attack, BackdoorAttack) and isinstance(attack, Evolving)):
             return {}
         stamped = self._stamped(attack.trigger_in(mind))
-        clean = self._test.inputs[torch.from_numpy(stamped.where)]
+        clean = self._exam.inputs[torch.from_numpy(stamped.where)]
         return {"real": clean[:count].clone(), "triggered": stamped.inputs[:count].clone()}
 
     def inspect(
@@ -185,12 +203,13 @@ class Oracle:
     def hospitals(self, row: Tensor) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
         """Return the task's metrics for every hospital by name, and the worst estimable ones."""
         self._federation.plan.layout.load(self._module, row)
-        probabilities, _ = answered(self.predict(self._test.inputs))
+        probabilities, _ = answered(self.predict(self._exam.inputs))
         mine = [self._owner == hospital.id for hospital in self._federation.hospitals]
         figures = per_hospital(
             [probabilities[where] for where in mine],
-            [self._targets[where] for where in mine],
+            [self._exam.targets[where] for where in mine],
             self._task.metrics,
+            patients=[self._exam.patients[where] for where in mine],
         )
         names = [hospital.name for hospital in self._federation.hospitals]
         return dict(zip(names, figures, strict=True)), worst_hospital(figures)
@@ -202,23 +221,18 @@ class Oracle:
         uncertain; seeds are another matter and are never mixed with it.
         """
         self._federation.plan.layout.load(self._module, row)
-        answers, _ = answered(self.predict(self._test.inputs))
-        name = self._task.primary
+        answers, _ = answered(self.predict(self._exam.inputs))
         found = bootstrap_interval(
-            lambda drawn: self._task.metrics(answers[drawn], self._targets[drawn])[name],
-            self._patients,
+            self._exam.figure(self._task, answers),
+            self._exam.patients,
             self._federation.streams.at(Draw.BOOTSTRAP),
             draws=DRAWS,
         )
         return {"value": found.mean, "low": found.low, "high": found.high, "patients": found.n}
 
-    @torch.inference_mode()
     def predict(self, inputs: Tensor) -> Array:
-        """Return the loaded model's probabilities ``[n, classes]``."""
-        blocks = torch.split(inputs, BATCH)
-        parts = [self._task.probabilities(self._module(block)) for block in blocks]
-        made: Array = torch.cat(parts).cpu().numpy()
-        return made
+        """Return the loaded model's answers: probabilities ``[n, classes]``, or images."""
+        return predict(self._task, self._module, inputs)
 
     def judge(self, seen: Seen, truth: Truth) -> Leak:
         """Score what an observer claims: see :mod:`asepsis.federation.scoring`."""
@@ -243,14 +257,5 @@ def _named(scores: dict[str, float], name: str) -> dict[str, float]:
     return {name: scores["asr"], **others}
 
 
-def answered(probabilities: Array) -> tuple[Array, float]:
-    """Replace answers that are no numbers by the uninformative one, ``1 / k`` for every class.
-
-    A model that an attack has blown up knows no more than chance. Returns the share of such
-    answers too.
-    """
-    finite: Array = np.asarray(np.isfinite(probabilities).all(axis=1))
-    if finite.all():
-        return probabilities, 0.0
-    uniform = np.full_like(probabilities, 1 / probabilities.shape[1])
-    return np.where(finite[:, None], probabilities, uniform), float(1 - finite.mean())
+def _unseen(scores: dict[str, float]) -> dict[str, float]:
+    return {f"{UNSEEN}{name}": score for name, score in scores.items()}

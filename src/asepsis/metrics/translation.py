@@ -15,6 +15,8 @@ from asepsis.metrics.leakage import RADIUS, ssim_map
 
 RANGE = 2.0
 PLANES = 3
+FUSED = "fused_"
+"""What figures begin with of volumes that were put together from slices."""
 SHARES = "normalized"
 
 Figures = dict[str, NDArray[np.float64]]

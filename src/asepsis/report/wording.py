@@ -7,13 +7,15 @@ import re
 from dataclasses import dataclass
 
 from asepsis.experiments.figures import TIMES
-from asepsis.metrics.hospitals import LOWER_IS_BETTER
+from asepsis.metrics.hospitals import UNSEEN, lower_is_better
 from asepsis.metrics.intervals import Interval
 
 MINUS = "\N{MINUS SIGN}"
 NONE = "not estimable"
 RANKS = ("target_rank", "target_anomaly", "highest_anomaly", "median_rank")
-NOT_SHARES = frozenset({"loss", "mae", "mse", "psnr", "ssim", "labels", *RANKS, *TIMES})
+FINE = frozenset({"mae", "mse", "fused_mae", "ssim", "fused_ssim"})
+"""Figures of images that need three digits."""
+NOT_SHARES = frozenset({"loss", "labels", "psnr", "fused_psnr", *FINE, *RANKS, *TIMES})
 LABELS = {
     "auroc": "AUROC",
     "macro_auroc": "macro AUROC",
@@ -23,6 +25,9 @@ LABELS = {
     "mse": "mean squared error",
     "psnr": "PSNR",
     "ssim": "SSIM",
+    "fused_mae": "mean absolute error of volumes",
+    "fused_psnr": "PSNR of volumes",
+    "fused_ssim": "SSIM of volumes",
     "asr": "ASR",
     "asr_at_departure": "ASR at departure",
     "excess": "excess ASR",
@@ -49,6 +54,8 @@ class Scale:
     @property
     def label(self) -> str:
         """The metric in words."""
+        if self.name.startswith(UNSEEN):
+            return f"{Scale(self.name.removeprefix(UNSEEN)).label}, unseen hospital"
         return LABELS.get(self.name, self.name.removeprefix("backdoor/").replace("_", " "))
 
     @property
@@ -59,7 +66,7 @@ class Scale:
     @property
     def sign(self) -> int:
         """1 when more is better, -1 when less is."""
-        return -1 if self.name in LOWER_IS_BETTER | {"mae", "mse"} else 1
+        return -1 if lower_is_better(self.name) else 1
 
     @property
     def unit(self) -> str:
@@ -75,7 +82,7 @@ class Scale:
         """
         if self.share:
             return number(100 * value, 1)
-        small = self.name.rpartition("/")[2] in ("ssim", "mae", "mse")
+        small = self.name.rpartition("/")[2] in FINE
         return number(value, 1 if self.name in TIMES else 3 if small else 2)
 
     def value(self, value: float) -> str:

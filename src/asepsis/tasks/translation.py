@@ -18,6 +18,7 @@ from asepsis.core.registry import register
 from asepsis.core.samples import Array, DataFacts, Kind, Prepare, Samples, Shard
 from asepsis.metrics.leakage import RADIUS
 from asepsis.metrics.translation import (
+    FUSED,
     SHARES,
     Figures,
     averaged,
@@ -109,7 +110,7 @@ class Translation:
         if probabilities.shape[-2:] != (volume, volume):
             return {}
         found = fused_figures(*_planes(probabilities, targets), ids, volume, self._span)
-        return {f"fused_{name}": value for name, value in averaged(found).items()}
+        return {f"{FUSED}{name}": value for name, value in averaged(found).items()}
 
     def prior(self, train: Array, keys: Array, wanted: Array) -> Array:
         """Return what one says who has never seen the input: the mean of the training targets."""

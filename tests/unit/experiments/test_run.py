@@ -370,7 +370,7 @@ def test_runs_on_other_data_are_run_again(tmp_path: Path) -> None:
     write(0.0)
     first = run_experiment(made, store, serial())
     write(1.0)
-    resolve_module._hospitals.cache_clear()
+    resolve_module._divided.cache_clear()
     second = run_experiment(made, store, serial(resume=True))
     data = [lines[0]["result"]["resolved"]["data"] for lines in (first, second)]
     assert data[0] != data[1]

@@ -79,8 +79,8 @@ def test_the_network_of_the_desk_is_the_federations_and_cannot_change_it() -> No
     torch.nn.init.zeros_(next(module.parameters()))
     assert torch.equal(kept, federation.plan.layout.flatten(federation.plan.module))
     score = oracle.score(state.row, 1)["balanced_accuracy"]
-    made = network.probabilities(state.row, oracle._test.inputs).numpy()
-    assert oracle._task.metrics(made, oracle._targets)["balanced_accuracy"] == score
+    made = network.probabilities(state.row, oracle._exam.inputs).numpy()
+    assert oracle._task.metrics(made, oracle._exam.targets)["balanced_accuracy"] == score
 
 
 @pytest.mark.parametrize("missing", ["root"])

@@ -30,8 +30,9 @@ from asepsis.core.updates import State, Summed
 from asepsis.defenses.stack import build_pipeline
 from asepsis.engines import make_engine
 from asepsis.federation.build import Parts, assemble
+from asepsis.federation.exam import answered
 from asepsis.federation.federation import Federation, RoundState, Schedule
-from asepsis.federation.oracle import Oracle, answered
+from asepsis.federation.oracle import Oracle
 from asepsis.federation.round import RoundOutcome, play_round
 from asepsis.testing.promises import same_state
 
