@@ -17,6 +17,7 @@ from asepsis.defenses.masking.graph import Graph
 from asepsis.defenses.masking.keys import SEED, Identity, Secrets
 from asepsis.defenses.masking.prg import Words
 from asepsis.defenses.masking.quantize import Grid, vector_length
+from asepsis.defenses.masking.refused import RefusedError
 from asepsis.defenses.masking.server import Server
 from asepsis.defenses.masking.session import CONSENT, MASK, REVEAL, Result, Session
 from asepsis.defenses.masking.terms import Terms
@@ -42,8 +43,8 @@ class MaskedRound:
         self.late_dropout, self.bind_broadcast = late_dropout, bind_broadcast
         self.names = sorted(updates.side)
         self.d = updates.rows.shape[1]
-        self.fit = {c: i for i, c in enumerate(updates.clients) if self._is_fit(i)}
         self.cut: dict[int, int] = {}
+        self.unfit = 0
 
     def play(self) -> Carried:
         """Let server and hospitals talk, and return what came through."""
@@ -69,30 +70,28 @@ class MaskedRound:
         server = Server(terms, usual)
         return Session(server, clients, self._vector, self._absent(), keep=True)
 
-    def _is_fit(self, i: int) -> bool:
-        weight = float(self.updates.weights[i])
-        in_range = not self.weighted or 0 <= weight <= self.grid.max_count
-        numbers = torch.stack([values[i] for values in (self.updates.weights, *self._side)])
-        row = self.updates.rows.row(i)
-        return in_range and bool(numbers.isfinite().all()) and bool(row.isfinite().all())
-
-    @property
-    def _side(self) -> list[Tensor]:
-        return [self.updates.side[name] for name in self.names]
-
     def _vector(self, client: int) -> Words:
-        """Return what a hospital is about to mask."""
-        i = self.fit[client]
-        count = round(float(self.updates.weights[i])) if self.weighted else 1
+        """Return what a hospital is about to mask; its own software refuses what is unfit."""
+        i = self.updates.clients.index(client)
         row = array(self.updates.rows.row(i).detach().cpu())
-        words, cut = self.grid.encode(row, count, [float(values[i]) for values in self._side])
-        self.cut[client] = cut
+        side = [float(self.updates.side[name][i]) for name in self.names]
+        try:
+            words, self.cut[client] = self.grid.encode(row, self._count(i), side)
+        except RefusedError:
+            self.unfit += 1
+            raise
         return words
+
+    def _count(self, i: int) -> int:
+        weight = float(self.updates.weights[i]) if self.weighted else 1.0
+        if not 0 <= weight <= self.grid.max_count:  # NaN is in no range
+            raise RefusedError("a count that the modulus was not chosen for", got=weight)
+        return round(weight)
 
     def _absent(self) -> dict[int, int]:
         """Return who falls silent, and before which message."""
-        absent = {client: MASK for client in self.cohort if client not in self.fit}
-        for client in sorted(self.fit):
+        absent = {client: MASK for client in self.cohort if client not in self.updates.clients}
+        for client in self.updates.clients:
             late, later = self.channel.rng.random(2)
             if late < self.late_dropout:
                 absent[client] = CONSENT if later < 0.5 else REVEAL
@@ -124,7 +123,7 @@ class MaskedRound:
             "bytes_down_max": float(max(down)),
             "messages": float(result.traffic.messages),
             "dropped": float(len(self.cohort) - len(result.survivors)),
-            "unfit": float(len(self.updates.clients) - len(self.fit)),
+            "unfit": float(self.unfit),
             "clipped": sum(self.cut.values()) / sent,
             "modulus_bits": float(self.grid.modulus_bits),
             "neighbors": float(self.graph.degree),

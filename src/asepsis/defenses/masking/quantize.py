@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asepsis.core.errors import ConfigError
 from asepsis.defenses.masking.prg import Words
+from asepsis.defenses.masking.refused import RefusedError
 
 Floats = NDArray[np.floating]
 
@@ -79,15 +81,19 @@ class Grid:
     def encode(self, row: Floats, count: int, side: Sequence[float]) -> tuple[Words, int]:
         """Return a row ``[d]`` as words, with its count and telemetry, and how many were cut.
 
-        Everything is finite, and the count is a whole number in ``[0, max_count]``.
+        The count is a whole number in ``[0, max_count]``.
+
+        Raises:
+            RefusedError: a coordinate or figure is not finite.
         """
+        if not all(map(isfinite, side)):
+            raise RefusedError("telemetry that is not finite")
         d = len(row)
         words = np.empty(d + LIMBS * (1 + len(side)), dtype=self._signed)
         cut = 0
         for at in range(0, d, _CHUNK):
             part = row[at : at + _CHUNK].astype(np.float64)
-            cut += int(np.count_nonzero(np.abs(part) > self.clip))
-            np.clip(part, -self.clip, self.clip, out=part)
+            cut += self._keep_in_range(part)
             np.rint(np.divide(part, self.step, out=part), out=part)
             words[at : at + len(part)] = part.astype(np.int64) * count
         exact = [min(max(value, -SIDE_RANGE), SIDE_RANGE) for value in side]
@@ -95,6 +101,16 @@ class Grid:
         numbers = [count, *(round(value / SIDE_STEP) + _SIDE_OFFSET for value in exact)]
         words[d:] = [part for number in numbers for part in _limbs(number)]
         return words.view(self._signed.str.replace("i", "u")), cut
+
+    def _keep_in_range(self, part: Floats) -> int:
+        """Clip in place and return how many were outside."""
+        far = np.abs(part)
+        if far.max(initial=0.0) <= self.clip:  # false for NaN
+            return 0
+        if not np.isfinite(far).all():
+            raise RefusedError("a row that is not finite")
+        np.clip(part, -self.clip, self.clip, out=part)
+        return int(np.count_nonzero(far > self.clip))
 
     def decode(self, words: Words, d: int, hospitals: int) -> tuple[Floats, int, list[float]]:
         """Return the sum of so many hospitals' vectors: row ``[d]``, count, telemetry."""

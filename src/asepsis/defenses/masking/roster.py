@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from struct import pack
 
 from asepsis.defenses.masking import graph
 from asepsis.defenses.masking.keys import digest, signed
@@ -63,7 +64,7 @@ def advertised(terms: Terms, sent: Advertisement) -> bytes:
 
 def agreed(survivors: Sequence[int]) -> bytes:
     """Return the hash of a set of survivors."""
-    return digest(*(client.to_bytes(4, "little") for client in sorted(survivors)))
+    return digest(pack(f"<{len(survivors)}I", *sorted(survivors)))
 
 
 def consented(roster: Roster, client: int, survivors: bytes, broadcast: bytes) -> bytes:
