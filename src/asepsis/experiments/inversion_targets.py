@@ -102,7 +102,7 @@ def invert_targets(
     for i in range(count):
         own = slice(i * batch, (i + 1) * batch)
         shard = Shard(targets.inputs[own], targets.targets[own])
-        rest = torch.cat([targets.inputs[: own.start], targets.inputs[own.stop :]])
+        rest = Shard(*(_without(part, own) for part in (targets.inputs, targets.targets)))
         guesses = _attacked(attack, learner, row, shard, public, how, Streams(seed), i)
         found, pair = _scored(guesses, shard, rest, public)
         scores.append(found)
@@ -160,27 +160,31 @@ def _attacked(
 
 
 def _scored(
-    guesses: dict[str, Tensor], shard: Shard, rest: Tensor, public: Shard | None
+    guesses: dict[str, Tensor], shard: Shard, rest: Shard, public: Shard | None
 ) -> tuple[dict[str, float], dict[str, Tensor]]:
     """Score one target; other targets and public samples are the candidates beside it."""
     if "inputs" not in guesses:
         return {}, {}
     guess, real = (part.float().cpu().numpy() for part in (guesses["inputs"], shard.inputs))
     mine, matched = match(guess, real)
-    everyone = np.concatenate([real, rest.cpu().numpy()])
+    everyone = np.concatenate([real, rest.inputs.cpu().numpy()])
     known = None if public is None else public.inputs.cpu().numpy()
     found = compared(guess[mine], everyone, matched, known) | {"pairs": float(len(mine))}
     found |= labels_right(guesses, mine, shard.targets[matched])
     pair = {"truth": shard.inputs[matched].cpu(), "guess": torch.from_numpy(guess[mine])}
     if "targets" in guesses and shard.targets.dim() == 4:
         second = guesses["targets"].float().cpu().numpy()[mine]
-        images = shard.targets[:, :1].cpu().numpy()
+        images = torch.cat([shard.targets, rest.targets])[:, :1].cpu().numpy()
         held = None if public is None else public.targets[:, :1].cpu().numpy()
         theirs = compared(second, images, matched, held)
         found |= {f"target/{name}": value for name, value in theirs.items()}
         pair["truth_target"] = torch.from_numpy(images[matched])
         pair["guess_target"] = torch.from_numpy(second)
     return found, pair
+
+
+def _without(part: Tensor, own: slice) -> Tensor:
+    return torch.cat([part[: own.start], part[own.stop :]])
 
 
 def _wilson(hits: float, n: int) -> Interval:

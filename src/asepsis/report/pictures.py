@@ -232,16 +232,20 @@ def _inverted(store: Store, run: Run, engine: str, attack: str, defense: str) ->
             title = (
                 f"{attack} through {defense}, round {int(item['round']) + 1}{_scored(scores or {})}"
             )
-            truth, guess = (tensors[name].float().numpy() for name in ("truth", "guess"))
-            pairs: list[tuple[Picture, ...]] = [
-                (
-                    picture(pixels_of(real), "true image"),
-                    picture(pixels_of(made), "reconstruction"),
-                )
-                for real, made in zip(truth[:SHOWN], guess[:SHOWN], strict=False)
-            ]
-            return Strip(title, pairs)
+            return Strip(title, beside(tensors))
     return None
+
+
+def beside(tensors: dict[str, Tensor]) -> list[tuple[Picture, ...]]:
+    """Put truth beside guess, and after them the second images of pairs where there are any."""
+    named = {"truth": "true image", "guess": "reconstruction"}
+    if _image_like(tensors.get("truth_target")) and _image_like(tensors.get("guess_target")):
+        named |= {"truth_target": "true target", "guess_target": "reconstructed target"}
+    columns = [
+        [picture(pixels_of(image), caption) for image in tensors[name][:SHOWN].float().numpy()]
+        for name, caption in named.items()
+    ]
+    return list(zip(*columns, strict=False))
 
 
 def _image_like(tensor: Tensor | None) -> bool:

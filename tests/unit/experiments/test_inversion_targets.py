@@ -10,7 +10,7 @@ import torch
 
 from asepsis.core.registry import build
 from asepsis.core.rng import building_modules
-from asepsis.core.samples import Kind, Shard
+from asepsis.core.samples import DataFacts, Kind, Samples, Shard
 from asepsis.core.threat import Evidence, ServerView
 from asepsis.core.updates import State
 from asepsis.experiments.inversion_targets import QUANTILES, invert_targets
@@ -114,3 +114,34 @@ def test_most_of_50_digits_are_reconstructed_from_a_new_lenet() -> None:
     assert found.targets == 50
     assert found.success.low > 0.5
     assert found.mean("excess/psnr").low > 0
+
+
+@pytest.mark.slow
+def test_a_trained_unet_gives_less_away_than_the_mean_image() -> None:
+    data = build("dataset", {"name": "head-phantom", "size": 32, "n": 260}).load()
+    raw = Samples(data.inputs, data.targets, np.arange(len(data.inputs)), data.groups)
+    facts = DataFacts(Kind.PAIRED_IMAGE, (), unit=data.unit, window=data.window)
+    task = build("task", "translation").fitted([raw], facts)
+    prepared = task.fit([raw], facts)(raw)
+    order = np.random.default_rng(0).permutation(len(raw))
+    train, public, targets = (
+        Shard(prepared.inputs[where], prepared.targets[where])
+        for where in map(torch.from_numpy, (order[:200], order[200:260], order[:3]))
+    )
+    with building_modules(0):
+        module = build("model", {"name": "unet", "channels": 8, "depth": 2}).build((1, 32, 32), 0)
+    learner = learner_for(
+        module,
+        (1, 32, 32),
+        0,
+        task=task,
+        kind=Kind.PAIRED_IMAGE,
+        target_shape=(1, 32, 32),
+        trainer=Sgd(lr=0.05, batch_size=8, epochs=5),
+    )
+    row = learner.fit(learner.layout.flatten(module), train, np.random.default_rng(0))
+    attack = build("attack", {"name": "dlg", "iterations": 10})
+    found = invert_targets(attack, learner, row, targets, public)
+    assert found.success.mean == 0
+    for name in ("", "target/"):
+        assert max(found.values[f"{name}excess/ssim"]) < 0

@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 from report_study import experiment, record
 
 from asepsis.core.samples import Array
@@ -14,7 +15,7 @@ from asepsis.experiments.resolve import hospitals_of
 from asepsis.experiments.results import Results, Run
 from asepsis.experiments.spec import Component, Scenario, Study
 from asepsis.report.findings import scenarios
-from asepsis.report.pictures import SHOWN, Strip, picture, pixels_of, png, triggered
+from asepsis.report.pictures import SHOWN, Strip, beside, picture, pixels_of, png, triggered
 
 
 def decoded(data: bytes) -> Array:
@@ -108,3 +109,16 @@ def test_a_trigger_that_no_test_image_carries_is_not_shown() -> None:
     patch = {"name": "badnets", "target": 0}
     shown = strips({"name": "semantic", "target": 0, "trigger": trigger}, patch)
     assert [strip.title for strip in shown] == ["badnets"]
+
+
+def test_second_images_of_pairs_stand_beside_the_first() -> None:
+    image = torch.zeros(SHOWN + 1, 1, 4, 4)
+    one = {"truth": image, "guess": image}
+    assert [len(row) for row in beside(one)] == [2] * SHOWN
+    both = beside({**one, "truth_target": image, "guess_target": image})
+    assert [made.caption for made in both[0]] == [
+        "true image",
+        "reconstruction",
+        "true target",
+        "reconstructed target",
+    ]

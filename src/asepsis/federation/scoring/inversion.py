@@ -63,6 +63,7 @@ def compared(guess: Array, real: Array, matched: Array, known: Array | None) -> 
     ``known`` are public samples: candidates beside the true ones, and what priors are made of.
     """
     truths = real[matched]
+    known = known if known is not None and len(known) else None
     rest = np.delete(real, matched, axis=0)
     others = rest if known is None else np.concatenate([rest, known])
     found: Values = {**each(guess, truths), **reidentified(guess, truths, others)}
