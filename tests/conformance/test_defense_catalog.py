@@ -22,10 +22,12 @@ sign-sgd slsgd foundationfl lasa caf smea norm-clip adaptive-clip arc nnm bucket
 fltrust foolsgold dnc signguard flame deepsight fldetector rflbat dos lfighter three-sigma
 feddetect reputation fair-detector trust-weighted autoencoder weak-dp robust-lr crfl ledger
 smpc-verify grad-cam strip activation-clustering spectral-signatures neural-cleanse
+client-clip client-noise gradient-pruning soteria dp-mean dp-fedavg
 """
 KNOWN = {"received", "layout", "network", "root", "history", "side:loss"}
 SHOWN = entries(*DEFENSES)
-STAGES = [e for e in entries(*ORDER, "recipe") if e.kind not in ("transport", "audit")]
+STAGES = [e for e in entries(*ORDER, "recipe") if e.kind not in ("client", "transport", "audit")]
+"""What the server does; a hospital's own stages are tried on hospitals: see their tests."""
 ROUNDS, N, BAD = 25, 15, 3
 OTHERWISE = {
     "mean": "it is what others are compared with",

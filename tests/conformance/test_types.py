@@ -64,7 +64,7 @@ def test_such_a_stack_is_refused_before_it_runs(rule: str) -> None:
         build_pipeline(["secure-sum", rule])
     said = str(caught.value)
     assert f"defenses: {rule} cannot work behind secure-sum: it delivers no single rows" in said
-    assert "rules that work behind it: mean; or leave secure-sum out" in said
+    assert "rules that work behind it: dp-mean, mean; or leave secure-sum out" in said
 
 
 def test_a_screen_behind_a_secure_sum_is_refused_too() -> None:

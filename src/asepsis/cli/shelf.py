@@ -14,7 +14,16 @@ from asepsis.core.errors import ConfigError, did_you_mean
 SHELVES = {
     "studies": ("study",),
     "attacks": ("attack",),
-    "defenses": ("transport", "screen", "aggregator", "release", "audit", "inspect", "recipe"),
+    "defenses": (
+        "client",
+        "transport",
+        "screen",
+        "aggregator",
+        "release",
+        "audit",
+        "inspect",
+        "recipe",
+    ),
     "datasets": ("dataset",),
     "tasks": ("task",),
     "models": ("model",),

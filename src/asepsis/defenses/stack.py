@@ -8,6 +8,7 @@ from typing import Any
 from asepsis.core.errors import ConfigError
 from asepsis.core.registry import DEFENSES, build, entries, find, lookup, split_spec
 from asepsis.core.updates import Individual
+from asepsis.defenses.composed import check_promises
 from asepsis.defenses.pipeline import Named, Pipeline
 
 ORDER = ("client", "transport", "screen", "aggregator", "release", "audit")
@@ -23,14 +24,14 @@ def build_pipeline(
 
     Raises:
         ConfigError: an unknown name, a wrong option, two rules, transports or audits, stages out of
-            order, a stage that needs rows behind a secure sum, or one that remembers single
-            hospitals behind a screen that merges their rows.
+            order, a stage that needs rows behind a secure sum, one that remembers single
+            hospitals where their rows are merged, or a promise of privacy that would not hold.
 
     Example:
         >>> [named.name for named in build_pipeline(["norm-clip", "median"]).names]
         ['plain', 'norm-clip', 'median']
     """
-    named = [item for i, spec in enumerate(specs) for item in _named(spec, f"{place}[{i}]")]
+    named = _hoisted([_named(spec, f"{place}[{i}]") for i, spec in enumerate(specs)])
     _check_rooms(named, place)
     rules = [item for item in named if item.room == "aggregator"]
     transports = [item for item in named if item.room == "transport"]
@@ -45,6 +46,7 @@ def build_pipeline(
     screens = [item for item in named if item.room == "screen"]
     _check_rows(transports[0], screens, rules[0], place)
     _check_memories(named, place)
+    check_promises(named, place)
     return Pipeline(
         transport=transports[0].stage,
         screens=tuple(item.stage for item in screens),
@@ -65,6 +67,14 @@ def _named(spec: str | Mapping[str, Any] | object, place: str) -> list[Named]:
     if found.room != "recipe":
         return [found]
     return [item for stage in found.stage.stages() for item in _named(stage, place)]
+
+
+def _hoisted(parts: list[list[Named]]) -> list[Named]:
+    """Put what a recipe does at hospitals before the channel, which may be named before it."""
+    first = [item for part in parts if len(part) > 1 for item in part if item.room == "client"]
+    rest = [item for part in parts for item in part if item not in first]
+    leading = next((i for i, item in enumerate(rest) if item.room != "client"), len(rest))
+    return [*rest[:leading], *first, *rest[leading:]]
 
 
 def _built(spec: object, place: str) -> Named:

@@ -22,7 +22,7 @@ from asepsis.core.rng import Draw, Streams
 from asepsis.core.threads import one_thread
 from asepsis.core.updates import Reply
 from asepsis.training.batches import cuts, step_count
-from asepsis.training.sgd import Sgd
+from asepsis.training.sgd import Prox, Sgd
 
 
 class Batched:
@@ -40,7 +40,7 @@ class Batched:
         Raises:
             ConfigError: the trainer or the model cannot be batched.
         """
-        if not isinstance(plan.trainer, Sgd):
+        if type(plan.trainer) not in (Sgd, Prox):
             raise ConfigError(
                 "only the trainers sgd and prox can be batched", place="engine", got="batched"
             )

@@ -88,7 +88,7 @@ def desk_in(federation: Federation, round_: int, received: Tensor) -> Desk:
     root = None
     if data is not None:
         root = Root(data.shard, data.whose, _update(federation, data.shard, round_, sent))
-    return Desk(sent, plan.layout, network, root)
+    return Desk(sent, plan.layout, network, root, federation.expected)
 
 
 def _update(

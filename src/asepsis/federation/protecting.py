@@ -59,7 +59,8 @@ def protected(
                 row, side = stage.protect(reply.row.clone(), home, rng)
             moved.append(_moved(reply.row, row))
             measured.append(side)
-            done.append(replace(reply, row=row, side={**reply.side, **side}))
+            kept = {} if getattr(stage, "silent", False) else reply.side
+            done.append(replace(reply, row=row, side={**kept, **side}))
         replies = done
         names = dict.fromkeys(key for side in measured for key in side)
         means = {key: sum(side.get(key, 0.0) for side in measured) / len(measured) for key in names}

@@ -59,7 +59,7 @@ def play_round(
     clock.lap("hospitals")
     came = carried(federation, made.replies, cohort, row, told, t)
     seen: tuple[Seen, ...] = ()
-    if came.delivery is not None:
+    if came.delivery is not None and made.replies:
         rows = individual(made.replies)
         watch, seen = observed(federation, watch, came, rows, facts, row, told)
         clock.lap("observers")

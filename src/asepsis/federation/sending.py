@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from asepsis.core.channel import Carried, Channel, fingerprint
@@ -13,7 +14,7 @@ from asepsis.core.contracts import Engine, Job
 from asepsis.core.desk import Desk
 from asepsis.core.rng import Draw
 from asepsis.core.threat import Facts
-from asepsis.core.updates import Reply, State, individual
+from asepsis.core.updates import Reply, State, Summed, individual
 from asepsis.defenses.reports import StageReport
 from asepsis.federation import hostile as hospitals
 from asepsis.federation.federation import Cohort, Federation, RoundState
@@ -89,6 +90,9 @@ def carried(
     round_: int,
 ) -> Carried:
     """Let the channel carry what hospitals send."""
+    if not replies and getattr(federation.pipeline.rule, "answers_nobody", False):
+        # Nobody was drawn: a mechanism that did nothing now would tell everybody so.
+        return Carried(Summed(0, torch.zeros_like(row), 1.0))
     if not replies:
         return Carried(None, aborted="no hospital answered")
     usual = fingerprint(row)
