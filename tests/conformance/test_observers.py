@@ -30,6 +30,15 @@ ATTACKS: tuple[dict[str, Any], ...] = (
     {"name": "analytic"},
     {"name": "analytic", "client": 4},
     {"name": "robbing-the-fed"},
+    {"name": "fedmia"},
+    {"name": "fedmia", "variant": "II", "every": 1},
+    {"name": "fedmia", "reads": "messages", "every": 2},
+    {"name": "loss-mia"},
+    {"name": "loss-mia", "model": "global", "round": 0},
+    {"name": "gradient-cosine-mia", "every": 1},
+    {"name": "lira", "shadows": 4, "rounds": 1},
+    {"name": "lira", "shadows": 4, "rounds": 2, "public": 0, "variance": "per-example"},
+    {"name": "rmia", "references": 2, "rounds": 1},
 )
 
 

@@ -6,6 +6,8 @@ which an attack's AUC contains as well. What a model leaks is the excess over it
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from asepsis.core.robust_math import one_blas_thread
@@ -15,9 +17,11 @@ SIZE = 256
 """Samples are averaged down to at most so many values; tables keep their columns."""
 COLUMNS = 2048
 CLASSES = 64
-TREES = 100
+TREES = 60
 FITTED = 512
 """A tree sees at most so many samples, so that the time stays bounded."""
+PENALTY = 0.1
+STEPS = 200
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 EPSILON = 1e-6
 
@@ -34,9 +38,10 @@ def blind_scores(
 
     Features: the sample averaged down to at most 256 values (a table's columns as they are), its
     mean, spread, quantiles and roughness, the same of a target image, else the target itself; what
-    is missing gets the median and a flag. The mean of a logistic regression's and 100 randomized
-    trees' probabilities, from cross-validation in which no patient is on both sides. Columns are
-    the sorted distinct labels; uniform when there are too few patients for two folds.
+    is missing gets the median and a flag. The mean of the probabilities of two logistic regressions
+    (one without the values themselves, where few columns tell and many are noise) and 60
+    randomized trees, from cross-validation in which no patient is on both sides. Columns are the
+    sorted distinct labels; uniform when there are too few patients for two folds.
 
     Args:
         inputs: raw samples ``[n, ...]``.
@@ -56,14 +61,14 @@ def blind_scores(
     folds = min(folds, _fewest_patients(coded, groups))
     if len(known) < 2 or folds < 2:
         return np.full((len(labels), len(known)), -np.log(max(len(known), 1)))
-    table = features(inputs, targets)
+    described = features(inputs, targets)
     found = np.full((len(labels), len(known)), 1 / len(known))
     dealt = dealt_out(coded, targets, groups, folds, rng)
     seed = int(rng.integers(1 << 31))
     with one_blas_thread():
         for fold in range(folds):
             train, test = dealt != fold, dealt == fold
-            found[test] = _fold(table[train], coded[train], table[test], len(known), seed)
+            found[test] = _fold(described, coded, train, test, seed)
     return np.asarray(np.log(np.clip(found, EPSILON, 1.0)))
 
 
@@ -75,18 +80,28 @@ def member_odds(
     return found[:, 1] - found[:, 0] if found.shape[1] == 2 else np.zeros(len(found))
 
 
-def features(inputs: Array, targets: Array) -> Array:
-    """Turn raw samples and their targets into a bounded table ``[n, columns]`` without gaps."""
-    parts = [_described(inputs)]
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """Tables without gaps: everything ``[n, columns]``, and what sums samples up ``[n, few]``."""
+
+    everything: Array
+    summary: Array
+
+
+def features(inputs: Array, targets: Array) -> Features:
+    """Turn raw samples and their targets into bounded tables."""
+    values, summary = _described(inputs)
     if targets.ndim > 2:
-        parts.append(_described(targets))
+        pixels, told = _described(targets)
+        values = np.concatenate([values, pixels], axis=1)
     elif targets.ndim == 2:
-        parts.append(targets.astype(np.float64))
+        told = targets.astype(np.float64)
     else:
         known, coded = np.unique(targets, return_inverse=True)
         few = len(known) <= CLASSES
-        parts.append(np.eye(len(known))[coded] if few else targets[:, None].astype(np.float64))
-    return _filled(np.concatenate(parts, axis=1))
+        told = np.eye(len(known))[coded] if few else targets[:, None].astype(np.float64)
+    summary = _filled(np.concatenate([summary, told], axis=1))
+    return Features(np.concatenate([_filled(values), summary], axis=1), summary)
 
 
 def averaged(samples: Array, size: int = SIZE) -> Array:
@@ -106,25 +121,30 @@ def averaged(samples: Array, size: int = SIZE) -> Array:
     return values
 
 
-def _described(samples: Array) -> Array:
+def _described(samples: Array) -> tuple[Array, Array]:
+    """Return values and what sums them up; a table sums itself up."""
     if samples.ndim == 2:
-        return samples[:, :COLUMNS].astype(np.float64)
-    flat = samples.reshape(len(samples), -1)
-    numbers = np.ma.masked_invalid(flat.astype(np.float32))
-    whole = np.where(np.isfinite(flat), flat, numbers.mean(axis=1).filled(0.0)[:, None])
+        table = samples[:, :COLUMNS].astype(np.float64)
+        return table[:, :0], table
+    values = samples.astype(np.float32)
+    flat = values.reshape(len(samples), -1)
+    known = np.isfinite(flat)
+    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+    mean = np.where(known, flat, 0.0).sum(axis=1, keepdims=True) / count
+    whole = np.where(known, flat, mean)
     rough = [
         np.abs(np.diff(whole.reshape(samples.shape), axis=axis)).reshape(len(samples), -1)
         for axis in range(1, samples.ndim)
         if samples.shape[axis] > 1
     ]
-    columns = [
-        averaged(samples).reshape(len(samples), -1),
-        whole.mean(axis=1, keepdims=True),
+    summary = [
+        1 - known.mean(axis=1, keepdims=True),
+        mean,
         whole.std(axis=1, keepdims=True),
         np.quantile(whole, QUANTILES, axis=1).T,
         *(part.mean(axis=1, keepdims=True) for part in rough),
     ]
-    return np.concatenate(columns, axis=1).astype(np.float64)
+    return averaged(values).reshape(len(samples), -1), np.concatenate(summary, axis=1)
 
 
 def _filled(table: Array) -> Array:
@@ -140,27 +160,28 @@ def _filled(table: Array) -> Array:
     return np.concatenate([filled, missing[:, gaps].astype(np.float64)], axis=1)
 
 
-def _fold(train: Array, labels: Array, test: Array, count: int, seed: int) -> Array:
+def _fold(described: Features, coded: Array, train: Array, test: Array, seed: int) -> Array:
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.linear_model import LogisticRegression
 
-    middle, spread = train.mean(axis=0), train.std(axis=0)
-    spread = np.where(spread > 0, spread, 1.0)
-    train, test = (train - middle) / spread, (test - middle) / spread
-    models = (
-        LogisticRegression(C=0.1, max_iter=200),
-        ExtraTreesClassifier(
-            TREES,
-            min_samples_leaf=3,
-            bootstrap=True,
-            max_samples=min(FITTED, len(train)),
-            random_state=seed,
-        ),
+    trees = ExtraTreesClassifier(
+        TREES,
+        min_samples_leaf=3,
+        bootstrap=True,
+        max_samples=min(FITTED, int(train.sum())),
+        random_state=seed,
     )
-    found = np.zeros((len(test), count))
-    for model in models:
-        model.fit(train, labels)
-        found[:, model.classes_] += model.predict_proba(test) / len(models)
+    models = (
+        (LogisticRegression(C=PENALTY, max_iter=STEPS), described.everything),
+        (LogisticRegression(C=PENALTY, max_iter=STEPS), described.summary),
+        (trees, described.everything),
+    )
+    found = np.zeros((int(test.sum()), int(coded.max()) + 1))
+    for model, table in models:
+        middle, spread = table[train].mean(axis=0), table[train].std(axis=0)
+        scaled = (table - middle) / np.where(spread > 0, spread, 1.0)
+        model.fit(scaled[train], coded[train])
+        found[:, model.classes_] += model.predict_proba(scaled[test]) / len(models)
     return found
 
 

@@ -35,6 +35,8 @@ FEWEST = 5
 """FedMIA compares a hospital with the others: below so many the figures say so."""
 CLASSIFIER = (0, 1)
 """The address of the blind classifier's draws: bootstraps have a round alone."""
+LARGEST = 1e300
+"""Infinite scores count as this: their mean over columns stays a number."""
 RATES = {"tpr@0.1%": 0.001, "tpr@1%": 0.01}
 
 
@@ -145,7 +147,7 @@ def _columns(evidence: Evidence, homes: Array, candidates: int) -> Array:
 
 
 def _informed(given: Array) -> Array:
-    made = np.nan_to_num(given, nan=np.nan)
+    made = np.clip(given, -LARGEST, LARGEST)
     for column in made.T:
         missing = np.isnan(column)
         if missing.any() and not missing.all():
