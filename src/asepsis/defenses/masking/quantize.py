@@ -78,6 +78,10 @@ class Grid:
     def _signed(self) -> np.dtype[np.signedinteger]:
         return np.dtype(f"<i{self.modulus_bits // 8}")
 
+    @property
+    def _unsigned(self) -> np.dtype[np.unsignedinteger]:
+        return np.dtype(f"<u{self.modulus_bits // 8}")
+
     def encode(self, row: Floats, count: int, side: Sequence[float]) -> tuple[Words, int]:
         """Return a row ``[d]`` as words, with its count and telemetry, and how many were cut.
 
@@ -100,7 +104,7 @@ class Grid:
         cut += sum(value != kept for value, kept in zip(side, exact, strict=True))
         numbers = [count, *(round(value / SIDE_STEP) + _SIDE_OFFSET for value in exact)]
         words[d:] = [part for number in numbers for part in _limbs(number)]
-        return words.view(self._signed.str.replace("i", "u")), cut
+        return words.view(self._unsigned), cut
 
     def _keep_in_range(self, part: Floats) -> int:
         """Clip in place and return how many were outside."""
@@ -121,7 +125,15 @@ class Grid:
 
     def row(self, words: Words) -> Floats:
         """Return words as numbers around 0, in the units of a row."""
-        return words.view(self._signed).astype(np.float64) * self.step
+        return self.numbers(words) * self.step
+
+    def numbers(self, words: Words) -> NDArray[np.float64]:
+        """Return words as whole numbers around 0."""
+        return words.view(self._signed).astype(np.float64)
+
+    def words(self, numbers: Floats) -> Words:
+        """Return whole numbers as the words that stand for them."""
+        return numbers.astype(np.int64).astype(self._signed).view(self._unsigned)
 
 
 def vector_length(d: int, telemetry: int) -> int:
