@@ -25,6 +25,10 @@ def _decibels(value: float) -> str:
     return "exact" if value == math.inf else number(value, 1)
 
 
+def _count(value: float) -> str:
+    return number(value, 0)
+
+
 def _plain(value: float) -> str:
     return number(value, 3)
 
@@ -58,15 +62,21 @@ KINDS: dict[str, tuple[str, tuple[Column, ...]]] = {
         "What did the inputs look like? Beside it, what is known without the update",
         (
             Column("psnr", "PSNR (dB)", _decibels),
-            Column("prior_psnr", "mean image", _decibels),
+            Column("prior/mean/psnr", "of the mean image", _decibels),
+            Column("prior/nearest/psnr", "of the nearest public image", _decibels),
             Column("ssim", "SSIM", _plain),
-            Column("prior_ssim", "mean image", _plain),
-            Column("target_psnr", "PSNR of the target image (dB)", _decibels),
-            Column("target_ssim", "SSIM of the target image", _plain),
+            Column("prior/mean/ssim", "of the mean image", _plain),
+            Column("prior/nearest/ssim", "of the nearest public image", _plain),
+            Column("inside/psnr", "PSNR inside the body (dB)", _decibels),
+            Column("target/psnr", "PSNR of the second image (dB)", _decibels),
+            Column("target/prior/mean/psnr", "of its mean image", _decibels),
+            Column("target/ssim", "SSIM of the second image", _plain),
+            Column("target/prior/mean/ssim", "of its mean image", _plain),
             Column("mse", "squared error", _plain),
-            Column("prior_mse", "mean record", _plain),
+            Column("prior/mean/mse", "of the mean record", _plain),
+            Column("success", "reconstructed (PSNR > 25 dB, or error < 0.01)"),
             Column("top1", "re-identified"),
-            Column("chance_top1", "chance"),
+            Column("candidates", "among so many", _count),
         ),
     ),
     "labels": (
@@ -115,9 +125,10 @@ KINDS: dict[str, tuple[str, tuple[Column, ...]]] = {
         (
             Column("isolated", "isolated"),
             Column("known", "columns known"),
-            Column("error", "relative error", _plain),
+            Column("relative_error", "relative error", _plain),
             Column("cosine", "cosine", _plain),
-            Column("best_other", "best other hospital", _plain),
+            Column("other_cosine", "with the nearest other hospital", _plain),
+            Column("rest_cosine", "with the mean of the others", _plain),
         ),
     ),
 }

@@ -34,8 +34,8 @@ def curious(*claims: Claim, seeds: tuple[int, ...] = (0,)) -> Results:
             auc_now = {"held-out/auc": auc, "held-out/low": auc - 0.05, "held-out/high": auc + 0.04}
             evidence = [
                 entry(0, BY, "membership", **{"held-out/auc": 0.6}),
-                entry(0, "dlg", "inversion", psnr=10.0, prior_psnr=12.0),
-                entry(3, "dlg", "inversion", psnr=14.0, prior_psnr=12.0),
+                entry(0, "dlg", "inversion", psnr=10.0, success=0.0),
+                entry(3, "dlg", "inversion", psnr=14.0, success=0.0),
                 entry(3, BY, "membership", **auc_now, **{"held-out/tpr@0.1%": float("nan")}),
             ]
             cell = Cell("who sees what", "none", channel, seed, spec)
