@@ -27,6 +27,7 @@ class Role(StrEnum):
 
     CLIENT = "client"
     SERVER = "server"
+    EAVESDROPPER = "eavesdropper"
 
 
 class Sees(StrEnum):

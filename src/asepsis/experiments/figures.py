@@ -10,7 +10,7 @@ import torch
 from asepsis.core.errors import ConfigError, did_you_mean
 from asepsis.core.registry import catalog
 from asepsis.core.stages import Inspection
-from asepsis.experiments.naming import label_of
+from asepsis.experiments.naming import label_of, watcher_label
 from asepsis.experiments.spec import Study
 from asepsis.metrics.hospitals import UNSEEN
 from asepsis.metrics.inspection import Planted, inspection_metrics
@@ -67,8 +67,7 @@ def check_figures(study: Study) -> None:
 def _observed(metric: str, study: Study) -> bool:
     """Whether a figure is one of an observer that a study asks for."""
     asked = [part for scenario in study.scenarios for part in scenario.experiment.observe]
-    plain = [{key: value for key, value in part.items() if key != "when"} for part in asked]
-    names = [*(label_of(part, options=True) for part in plain), ATTACK]
+    names = [*(watcher_label(part) for part in asked), ATTACK]
     return any(metric.startswith(f"{OBSERVE}{name}/") for name in names)
 
 

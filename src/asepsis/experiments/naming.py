@@ -56,6 +56,16 @@ def label_of(value: object, *, options: bool = False) -> str:
     return f"{name} ({given})".strip() if options and given else str(name)
 
 
+def watcher_label(asked: Component) -> str:
+    """Name an observer, with its options and what it sees, whenever it looks.
+
+    Example:
+        >>> watcher_label({"name": "fedmia", "variant": "I", "when": {"every": 5}})
+        'fedmia (variant=I)'
+    """
+    return label_of({key: value for key, value in asked.items() if key != "when"}, options=True)
+
+
 def row_label(attack: str, labels: Labels) -> str:
     """Name a row of a table: the attack, and where it stands on other axes.
 

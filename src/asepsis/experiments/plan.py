@@ -15,7 +15,15 @@ from asepsis.data.download import fetch_limit
 from asepsis.experiments.figures import check_figures
 from asepsis.experiments.library import DEFAULT_PROFILE, profiles, read_toml, studies
 from asepsis.experiments.naming import Labels, check_claims, label_of, stack_names
-from asepsis.experiments.spec import Component, Experiment, Scenario, Study, assign, parse
+from asepsis.experiments.spec import (
+    WATCHING,
+    Component,
+    Experiment,
+    Scenario,
+    Study,
+    assign,
+    parse,
+)
 
 __all__ = ["Cell", "Plan", "label_of", "load_study", "plan_study", "studies", "study_from"]
 
@@ -254,7 +262,7 @@ def _check_names(spec: Experiment) -> None:
     named += [(kind, kind, part) for kind, part in optional.items() if part is not None]
     named += [("inspect", f"inspect[{i}]", part) for i, part in enumerate(spec.inspect)]
     named += [
-        ("attack", f"observe[{i}]", {k: v for k, v in part.items() if k != "when"})
+        ("attack", f"observe[{i}]", {k: v for k, v in part.items() if k not in WATCHING})
         for i, part in enumerate(spec.observe)
     ]
     found = []

@@ -23,8 +23,17 @@ from asepsis.core.stages import Inspector
 from asepsis.core.threat import Role, Sees, ThreatModel, When
 from asepsis.data.federate import federate, federate_without
 from asepsis.defenses.stack import build_pipeline
-from asepsis.experiments.naming import label_of
-from asepsis.experiments.spec import UNSHARED, Component, Experiment, WhenSpec, digest, parse
+from asepsis.experiments.naming import label_of, watcher_label
+from asepsis.experiments.spec import (
+    UNSHARED,
+    WATCHING,
+    Component,
+    Experiment,
+    Sight,
+    WatchSpec,
+    digest,
+    parse,
+)
 from asepsis.federation.build import Parts
 from asepsis.federation.desk import root_samples
 from asepsis.federation.federation import Schedule, Watch, hostile_hospitals
@@ -158,8 +167,8 @@ def observers_of(spec: Experiment) -> dict[str, Watch]:
     named: dict[str, Watch] = {}
     for i, asked in enumerate(spec.observe):
         place = f"observe[{i}]"
-        plain, when = observer_spec(asked, place)
-        label, made = label_of(plain, options=True), build("attack", plain, place)
+        plain, when, sees = observer_spec(asked, place)
+        label, made = watcher_label(asked), build("attack", plain, place)
         if label in named:
             raise ConfigError("the same observer twice", place=place, got=label)
         if not isinstance(made, ServerAttack | ModelAttack):
@@ -169,18 +178,24 @@ def observers_of(spec: Experiment) -> dict[str, Watch]:
                 got=label,
                 fix="write it as attack = ..., with hostile hospitals",
             )
-        named[label] = Watch(made, when)
+        named[label] = Watch(made, when, sees)
     return named
 
 
-def observer_spec(asked: Component, place: str) -> tuple[Component, When]:
-    """Return an observer's component, and in which rounds it looks (its table ``when``)."""
-    plain = {key: value for key, value in asked.items() if key != "when"}
-    given = asked.get("when", {})
-    if not isinstance(given, Mapping):
-        raise ConfigError("not a table", place=f"{place}.when", got=given, fix="{every = 10}")
-    when: WhenSpec = parse(WhenSpec, given, f"{place}.when")
-    return plain, When(starts_at=when.starts_at, every=when.every, rounds=when.rounds)
+def observer_spec(asked: Component, place: str) -> tuple[Component, When, Sight]:
+    """Return an observer's component, in which rounds it looks, and what it sees.
+
+    Raises:
+        ConfigError: its ``when`` or ``sees`` is wrong.
+    """
+    plain = {key: value for key, value in asked.items() if key not in WATCHING}
+    given: WatchSpec = parse(WatchSpec, {k: asked[k] for k in WATCHING if k in asked}, place)
+    when = given.when
+    return (
+        plain,
+        When(starts_at=when.starts_at, every=when.every, rounds=when.rounds),
+        given.sees,
+    )
 
 
 def _root(spec: Experiment, hospitals: tuple[Hospital, ...]) -> tuple[Samples, str]:
@@ -243,7 +258,7 @@ def _inspectors_told(spec: Experiment, parts: Parts) -> list[dict[str, Any]]:
 
 def _observers_told(parts: Parts) -> list[dict[str, Any]]:
     return [
-        {"name": name, **options_of(watch.attack), "when": asdict(watch.when)}
+        {"name": name, **options_of(watch.attack), "sees": watch.sees, "when": asdict(watch.when)}
         for name, watch in parts.observers.items()
     ]
 

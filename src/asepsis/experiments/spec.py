@@ -61,7 +61,7 @@ class ThreatSpec(Strict):
 
     hostile: Annotated[int, Field(ge=0)] | tuple[Annotated[int, Field(ge=0)], ...] = 0
     sees: Literal["own", "colluders", "omniscient"] = "omniscient"
-    role: Literal["client", "server"] | None = None
+    role: Literal["client", "server", "eavesdropper"] | None = None
     starts_at: Annotated[int, Field(ge=0)] = 0
     rounds: Count | None = None
     every: Count = 1
@@ -87,6 +87,18 @@ class WhenSpec(Strict):
     starts_at: Annotated[int, Field(ge=0)] = 0
     every: Count = 1
     rounds: Count | None = None
+
+
+Sight = Literal["delivery", "messages"]
+WATCHING = ("when", "sees")
+"""Keys of an observer's table that are not options of the component."""
+
+
+class WatchSpec(Strict):
+    """When an observer looks, and what it sees: what is delivered, or the messages that pass."""
+
+    when: WhenSpec = WhenSpec()
+    sees: Sight = "delivery"
 
 
 class CandidatesSpec(Strict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -163,7 +163,9 @@ def _watched(parts: Parts, prepare: Prepare) -> dict[str, Any]:
     """Return who watches, an attack by the server too, and what they are asked about."""
     observers = dict(parts.observers)
     if isinstance(parts.attack, ServerAttack | ModelAttack):
-        observers["attack"] = Watch(parts.attack, parts.threat.when)
+        overhears = parts.threat.role is Role.EAVESDROPPER
+        sees: Literal["delivery", "messages"] = "messages" if overhears else "delivery"
+        observers["attack"] = Watch(parts.attack, parts.threat.when, sees)
     if not observers:
         return {}
     public = joined([hospital.validation for hospital in parts.hospitals])
@@ -337,7 +339,7 @@ def _check_attack(parts: Parts) -> None:
             fix=f"classes are numbered 0 to {len(classes) - 1}: {', '.join(classes)}",
         )
     passive = isinstance(attack, ServerAttack | ModelAttack)
-    if passive != (threat.role is Role.SERVER):
+    if passive == (threat.role is Role.CLIENT):
         fitting = "server" if passive else "client"
         raise ConfigError(
             f"this attack is made by a {fitting}",

@@ -57,10 +57,14 @@ class Cohort:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Watch:
-    """Somebody who watches, and in which rounds."""
+    """Somebody who watches, in which rounds, and what they get to see.
+
+    ``sees``: what is delivered, or the ``messages`` that pass, masked where they are.
+    """
 
     attack: Observer
     when: When
+    sees: Literal["delivery", "messages"] = "delivery"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,7 +116,7 @@ class Federation:
 
     def hostile(self, cohort: Cohort, round_: int) -> tuple[int, ...]:
         """Return the present hospitals that attack in this round."""
-        passive = self.attack is None or self.threat.role is Role.SERVER
+        passive = self.attack is None or self.threat.role is not Role.CLIENT
         return () if passive else self._attackers(cohort, round_)
 
     @property

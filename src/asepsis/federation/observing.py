@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from asepsis.core.channel import Carried
@@ -18,7 +19,7 @@ from asepsis.core.threat import (
     ReleaseView,
     ServerView,
 )
-from asepsis.core.updates import Delivery, Individual, State
+from asepsis.core.updates import Delivery, Individual, Rows, State
 from asepsis.federation.federation import Cohort, Federation
 
 
@@ -69,10 +70,13 @@ def observed(
     for name, watch in federation.observers.items():
         if not (isinstance(watch.attack, ServerAttack) and watch.when.active(facts.round)):
             continue
+        delivery = came.delivery if watch.sees == "delivery" else overheard(came)
+        if delivery is None:
+            continue
         view = ServerView(
             facts=facts,
             sent=sent.clone(),
-            delivery=copied(came.delivery),
+            delivery=copied(delivery),
             learner=federation.learner,
             scale=federation.plan.trainer.gradient_scale,
             batch=federation.plan.trainer.batch,
@@ -92,6 +96,19 @@ def observed(
         if evidence is not None:
             found.append(Seen(name, evidence))
     return minds, tuple(found)
+
+
+def overheard(came: Carried) -> Delivery | None:
+    """Return what passes a channel as an eavesdropper reads it.
+
+    Masked vectors where there are any, single updates where nothing hides them; nothing of an
+    ideal sum, which has no messages. Counts under masks are unknown, and taken to be equal.
+    """
+    if came.wire:
+        clients = tuple(sorted(came.wire))
+        rows = torch.stack([came.wire[client] for client in clients])
+        return Individual(clients, Rows(rows), torch.ones(len(clients), dtype=torch.float64))
+    return came.delivery if isinstance(came.delivery, Individual) else None
 
 
 def inferred(federation: Federation, row: Tensor, facts: Facts) -> tuple[Seen, ...]:
