@@ -1,4 +1,4 @@
-"""``asepsis``: run, sweep, report, list, show, data, epsilon, ledger, doctor."""
+"""``asepsis``: run, sweep, report, list, show, compose, data, epsilon, ledger, doctor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from asepsis.cli import data, doctor, ledger, privacy, results, shelf
+from asepsis.cli import compose, data, doctor, ledger, privacy, results, shelf
 from asepsis.core.errors import AsepsisError
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ app.command("report", epilog="Example: asepsis report results/quickstart/2026010
 )
 app.command("list", epilog="Example: asepsis list attacks --json")(shelf.list_)
 app.command("show", epilog="Example: asepsis show attack alie")(shelf.show)
+app.command("compose", epilog="Example: asepsis compose --rule krum")(compose.compose)
 app.command(
     "epsilon",
     epilog="Example: asepsis epsilon --noise-multiplier 4 --sample-rate 0.01 --steps 10000",

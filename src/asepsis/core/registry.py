@@ -177,6 +177,9 @@ def find(kinds: str | tuple[str, ...], name: str, place: str | None = None) -> E
 
 def lookup(kinds: str | tuple[str, ...], name: str, place: str | None = None) -> type:
     """Return the class of a component, importing its module if need be."""
+    for kind in (kinds,) if isinstance(kinds, str) else kinds:
+        if (kind, name) in _CLASSES:
+            return _CLASSES[kind, name]
     entry = find(kinds, name, place)
     if (entry.kind, entry.name) not in _CLASSES:
         importlib.import_module(entry.module)
