@@ -211,18 +211,31 @@ def test_the_cosine_of_a_sum_is_that_of_the_average(attack: ServerAttack) -> Non
 
 
 @pytest.mark.parametrize("plain", [FedMia(), FedMia(variant="II")], ids=str)
-def test_messages_are_read_as_updates_where_they_passed(plain: FedMia) -> None:
+def test_messages_are_read_as_updates_of_average_length(plain: FedMia) -> None:
     attack = FedMia(variant=plain.variant, reads="messages")
     view = a_round()
-    wire = dict(enumerate(rows_of(view)))
-    told = observed(attack, replace(summed(view), wire=wire))
+    rows = rows_of(view)
+    length = rows.mean(dim=0).norm()
+    scaled = a_view(view.learner, length * rows / rows.norm(dim=1)[:, None], view.candidates)
+    told = observed(attack, replace(summed(view), wire=dict(enumerate(1e9 * rows))))
     assert told.clients == (0, 1, 2, 3)
-    assert told.guesses["scores"].numpy() == pytest.approx(scores_of(plain, view))
-    rng = np.random.default_rng(3)
-    masked = {k: torch.from_numpy(1e9 * rng.normal(size=len(row))) for k, row in wire.items()}
-    noise = observed(attack, replace(summed(view), wire=masked)).guesses["scores"]
-    assert bool(noise.isfinite().all())
+    assert told.guesses["scores"].numpy() == pytest.approx(scores_of(plain, scaled), abs=1e-3)
     assert observed(attack, summed(view)).clients == ()
+    assert scores_of(attack, view) == pytest.approx(scores_of(plain, view))
+
+
+def test_masks_hide_which_hospital_it_was() -> None:
+    learner, rng = a_learner(), np.random.default_rng(3)
+    pool = samples(80, seed=1)
+    home = np.arange(80) % 10
+    sent = learner.fresh(np.random.default_rng(7))
+    mine = [part(pool, np.flatnonzero(home == k)) for k in range(10)]
+    view = a_view(learner, trained_rows(learner, sent, mine), pool, sent)
+    assert (scores_of(LossMia(), view).argmax(axis=1) == home).mean() > 0.9
+    masked = {k: torch.from_numpy(1e9 * rng.normal(size=len(sent))) for k in range(10)}
+    found = scores_of(LossMia(reads="messages"), replace(summed(view), wire=masked))
+    assert len(np.unique(found)) == found.size, "it says something"
+    assert (found.argmax(axis=1) == home).mean() < 0.25
 
 
 def test_a_local_model_starts_from_what_its_hospital_was_told() -> None:

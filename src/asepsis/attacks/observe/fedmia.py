@@ -90,7 +90,8 @@ class FedMia:
 
     A secure sum has no clients: there the aggregate form is used, the mean over audited rounds of
     ``M`` of the average update, one score a candidate, the same for every hospital. With
-    ``reads = "messages"`` the masked vectors that passed the channel are taken for updates.
+    ``reads = "messages"`` the masked vectors that passed the channel are taken for updates, scaled
+    to the length of the average one.
 
     Returns evidence ``scores`` ``[n, clients]`` (``[n]`` of a sum); measurements ``audited``
     (rounds), ``filtered`` (share of comparisons that the filter left out in this round) and

@@ -22,7 +22,7 @@ class GradientCosineMia:
     The score of candidate and client is ``cos(w_t - w_k, grad loss(w_t; x, y))`` over the columns
     of parameters, with the gradient at the model that was sent, in evaluation mode; of a secure
     sum that of the average update, one score a candidate. With ``reads = "messages"`` masked
-    vectors are taken for updates.
+    vectors are taken for updates, scaled to the average one's length.
 
     The round is fixed beforehand, never chosen by the truth: ``round``, or without it each
     ``every``-th on its own, of which the last is what a record keeps.

@@ -27,7 +27,7 @@ class LossMia:
     The score of candidate and client is ``-loss(w_k; x, y)`` of the local model
     ``w_k = sent + row_k``, in evaluation mode; of a secure sum that of the average, one score a
     candidate. With ``model = "global"`` it is that of the model that was sent, for all alike. With
-    ``reads = "messages"`` masked vectors are taken for updates.
+    ``reads = "messages"`` masked vectors are taken for updates, scaled to the average one's length.
 
     The round is fixed beforehand, never chosen by the truth: ``round``, or without it each
     ``every``-th on its own, of which the last is what a record keeps.

@@ -33,17 +33,20 @@ class Readings:
 def readings(view: ServerView, reads: Reads = "delivery") -> Readings | None:
     """Return what the server takes for updates; ``None`` when a sum has no weight.
 
-    ``messages`` are the masked vectors that passed the channel; the delivery where nothing was
-    masked.
+    ``messages`` are the masked vectors that passed the channel, each scaled to the length of the
+    average update, which the sum tells: a mask makes them so long that no model would answer
+    otherwise. Where nothing was masked they are the delivery.
     """
-    if reads == "messages" and view.wire:
-        clients = tuple(sorted(view.wire))
-        return Readings(clients, torch.stack([view.wire[k] for k in clients]).to(view.sent))
     if isinstance(view.delivery, Individual):
         return Readings(view.delivery.clients, view.delivery.rows.dense())
     if not view.delivery.weight > 0:
         return None
-    return Readings((), (view.delivery.total / view.delivery.weight)[None].to(view.sent))
+    average = (view.delivery.total / view.delivery.weight)[None].to(view.sent)
+    if reads == "delivery" or not view.wire:
+        return Readings((), average)
+    clients = tuple(sorted(view.wire))
+    passed = unit(torch.stack([view.wire[k] for k in clients]).double())
+    return Readings(clients, (passed * average.double().norm()).to(view.sent))
 
 
 def confidences(view: ServerView, found: Readings, candidates: Shard) -> Tensor:
