@@ -109,7 +109,7 @@ def test_most_of_50_digits_are_reconstructed_from_a_new_lenet() -> None:
     with building_modules(0):
         module = build("model", "lenet-sigmoid").build((1, 28, 28), 10)
     learner = learner_for(module, (1, 28, 28), 10)
-    attack = build("attack", "dlg")
+    attack = build("attack", {"name": "dlg", "iterations": 30, "restarts": 2})
     found = invert_targets(attack, learner, learner.layout.flatten(module), targets, public)
     assert found.targets == 50
     assert found.success.low > 0.5
