@@ -179,6 +179,7 @@ def _watched(parts: Parts, prepare: Prepare) -> dict[str, Any]:
 def fitted(parts: Parts) -> Parts:
     """Fit what adapts to data (task, attacks), once the threat model is known to make sense."""
     _check_threat(parts)
+    _check_attack_kinds(parts)
     fit_task = getattr(parts.task, "fitted", None)
     task = parts.task if fit_task is None else fit_task(_training(parts), parts.facts)
     attack = None if parts.attack is None else _fitted(parts.attack, parts)
@@ -296,6 +297,21 @@ def _check_threat(parts: Parts) -> None:
         )
 
 
+def _check_attack_kinds(parts: Parts) -> None:
+    attacks: dict[str, Attack] = {f"probes.{name}": probe for name, probe in parts.probes.items()}
+    if parts.attack is not None:
+        attacks["attack"] = parts.attack
+    for place, attack in attacks.items():
+        kinds = getattr(attack, "kinds", frozenset(Kind))
+        if parts.facts.kind not in kinds:
+            raise ConfigError(
+                f"the attack does not work on data of kind '{parts.facts.kind}'",
+                place=place,
+                got=type(attack).__name__,
+                fix=f"it works on: {', '.join(sorted(kinds))}",
+            )
+
+
 def _check_attack(parts: Parts) -> None:
     attack, threat = parts.attack, parts.threat
     if attack is None:
@@ -306,14 +322,6 @@ def _check_attack(parts: Parts) -> None:
             place="threat.sees",
             got=str(threat.sees),
             fix=f'this attack needs sees = "{attack.sees}"',
-        )
-    kinds = getattr(attack, "kinds", frozenset(Kind))
-    if parts.facts.kind not in kinds:
-        raise ConfigError(
-            f"the attack does not work on data of kind '{parts.facts.kind}'",
-            place="attack",
-            got=type(attack).__name__,
-            fix=f"it works on: {', '.join(sorted(kinds))}",
         )
     if getattr(attack, "needs_rule", False) and not threat.knows_defense:
         raise ConfigError(
