@@ -30,6 +30,7 @@ def round_line(
         "train_loss": {str(client): loss for client, loss in outcome.train_loss.items()},
         "crafted": outcome.crafted,
         "void": outcome.void,
+        "channel": dict(outcome.channel or {}),
         "metrics": metrics,
         "stages": [
             *(item.record() for item in outcome.protected),
@@ -37,8 +38,6 @@ def round_line(
         ],
         "dropped": list(server.dropped) if server else [],
     }
-    if outcome.channel:
-        result["channel"] = dict(outcome.channel)
     if revealed:
         result["evidence"] = revealed
     return {"type": "round", "result": result, "observed": {"seconds": seconds}}
