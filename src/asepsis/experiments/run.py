@@ -33,6 +33,7 @@ from asepsis.experiments.version import code_version, packages
 from asepsis.federation.build import assemble
 from asepsis.federation.federation import Federation, RoundState
 from asepsis.federation.observing import Seen, inferred
+from asepsis.federation.private import claims_of
 from asepsis.federation.round import RoundOutcome, play_round
 from asepsis.federation.scoring.truth import Truth
 from asepsis.metrics.backdoor import model_pixels
@@ -120,6 +121,7 @@ class _Run:
         self.rounds = spec.federation.rounds
         self.starts_at = self.federation.threat.starts_at
         self.departure = self.federation.departure()
+        self.promised = claims_of(self.federation)
         attacks = [parts.attack, *parts.probes.values()]
         self.inspectors = parts.inspectors
         self.trace = Trace(
@@ -314,6 +316,8 @@ class _Run:
         certificates = self.oracle.certificates(self.state)
         if certificates:
             result["certificates"] = certificates
+        if self.promised:
+            result["privacy"] = [claim.record() for claim in self.promised]
         if self.inspectors:
             mind = self.federation.shown_mind(self.state.attack)
             row = self.state.row

@@ -20,6 +20,8 @@ from asepsis.defenses.release.noise import gaussian, possible
 from asepsis.defenses.screen.adaptive_clip import next_bound
 from asepsis.metrics.privacy import epsilon
 
+EXACT = 1 - 1e-6
+
 ASSUMES = (
     "the server is trusted, and only its models and bounds are published: not the telemetry, the "
     "norms or the loss that a simulation records",
@@ -44,7 +46,7 @@ class DpMean:
     is that of sum and count together: ``z_b`` is the larger of ``m / 20`` and ``z``, and ``z_d =
     (z^-2 - (2 z_b)^-2)^(-1/2)``. Epsilon is counted over all rounds for one hospital added or
     removed (trust: central), with sample rate ``participation`` under ``sampling = "poisson"``
-    and without amplification otherwise. A round that nobody was drawn for is noise alone.
+    and without amplification otherwise, where neighbors leave one hospital's updates out. A round that nobody was drawn for is noise alone.
 
     Raises ConfigError for a layout of another model. Behind a secure sum whose hospitals do not
     say whether they were within, the bound stays.
@@ -127,13 +129,16 @@ class DpMean:
         factors = torch.where(norms > bound, bound / norms, 1.0)
         total = robust_math.weighted_sum(delivery.rows, factors).to(delivery.rows.dtype)
         told = delivery.side.get(WITHIN)
-        inside = (norms <= bound).double() if told is None else told.clamp(0.0, 1.0)
+        # Rows that were clipped at home have the norm of the bound, give or take a rounding.
+        inside = (norms < bound * EXACT).double() if told is None else told.clamp(0.0, 1.0)
         return total, float(inside.sum()), len(norms)
 
     def privacy(self, facts: PrivacyFacts) -> PrivacyClaim:
         """Return what is promised to one hospital over all rounds."""
         drawn = facts.sampling == "poisson" and facts.participation < 1
         rate = facts.participation if drawn else 1.0
+        # In a cohort of fixed size, whoever is removed makes room for another.
+        whole = drawn or facts.participation == 1
         spent = epsilon(
             noise_multiplier=self.noise_multiplier,
             sample_rate=rate,
@@ -144,7 +149,7 @@ class DpMean:
         return PrivacyClaim(
             mechanism="dp-mean",
             unit="hospital",
-            neighbors="add or remove one",
+            neighbors="add or remove one" if whole else "leave one's updates out",
             trust="central",
             sampling="poisson" if drawn else "all",
             accountant=self.accountant,
