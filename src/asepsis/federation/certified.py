@@ -13,7 +13,7 @@ from asepsis.federation.federation import Federation, RoundState
 CERTIFIED = 200
 """So many test samples are certified, where there are enough."""
 
-MANY_LABELS = frozenset({Kind.MULTILABEL_IMAGE})
+NO_VOTE = frozenset({Kind.MULTILABEL_IMAGE, Kind.PAIRED_IMAGE})
 """A vote needs one label a sample."""
 
 
@@ -22,7 +22,7 @@ def certificates(
 ) -> dict[str, dict[str, float]]:
     """Return what stages prove on up to 200 test samples, drawn, by the stage's name."""
     able = federation.pipeline.certifying(state.pipeline)
-    if not able or federation.plan.task.kinds & MANY_LABELS:
+    if not able or federation.plan.task.kinds & NO_VOTE:
         return {}
     drawn = federation.streams.at(Draw.INSPECT, 4).permutation(len(tests))[:CERTIFIED]
     shard = federation.prepare(tests.take(np.sort(drawn)))

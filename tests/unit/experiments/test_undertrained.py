@@ -31,3 +31,12 @@ def twins(**metrics: float) -> Group:
 )
 def test_it_is_measured_from_chance(metrics: dict[str, float], expected: bool) -> None:
     assert twins(**metrics).undertrained is expected
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [(0.049, False), (0.051, True), (math.nan, True), (99.0, True)]
+)
+def test_images_are_measured_from_the_mean_training_image(error: float, expected: bool) -> None:
+    group = twins(mae=error, ssim=0.9)
+    group.runs[0].footer["prior"] = {"mae": 0.05, "ssim": 0.99}
+    assert group.undertrained is expected

@@ -186,3 +186,8 @@ def test_noise_is_not() -> None:
     noise = build("attack", {"name": "noise", "on": "both"})
     oracle, state = played(parts(attack=noise, threat=ThreatModel(clients=(0,))))
     assert np.isfinite(oracle.score(state.row, 0)["ssim"])
+
+
+def test_nobody_votes_on_images() -> None:
+    oracle, state = played(parts(pipeline=build_pipeline(["mean", "crfl"])))
+    assert oracle.certificates(state) == {}

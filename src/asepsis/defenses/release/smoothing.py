@@ -71,9 +71,9 @@ def smoothed_votes(
     """Count how many of ``copies`` models ``center + N(0, std^2 I)`` answer each class ``[n, k]``.
 
     Raises:
-        ConfigError: a sample of the task may have several labels: there is no one vote.
+        ConfigError: a sample of the task may have several labels, or none: there is no one vote.
     """
-    if Kind.MULTILABEL_IMAGE in network.task.kinds:
+    if network.task.kinds & {Kind.MULTILABEL_IMAGE, Kind.PAIRED_IMAGE}:
         raise ConfigError(
             "a smoothed vote needs one label a sample",
             place="crfl",
