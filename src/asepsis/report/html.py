@@ -18,6 +18,7 @@ from asepsis.experiments.store import write_atomic
 from asepsis.report import (
     claimed,
     defended,
+    imaged,
     inspected,
     lasting,
     leaked,
@@ -51,6 +52,7 @@ class Block:
     inspected: Grid
     poisoned: Grid
     leakage: Grid
+    images: Grid
     learned: list[tuple[str, Grid]]
     detection: Grid
     cost: Grid
@@ -150,6 +152,7 @@ def _block(results: Results, scenario: Scenario, number: int, patients: bool) ->
         inspected=inspected.inputs_grid(scenario),
         poisoned=inspected.training_grid(scenario),
         leakage=inspected.leakage_grid(scenario),
+        images=imaged.image_grid(scenario),
         learned=leaked.grids(scenario),
         detection=sections.detection_grid(scenario),
         cost=sections.cost_grid(scenario),

@@ -13,6 +13,7 @@ from asepsis.experiments.spec import ThreatSpec
 from asepsis.experiments.store import footer_of
 from asepsis.report.findings import Finding, Scenario, Verdict, mean, proofs
 from asepsis.report.grids import Cell, Grid
+from asepsis.report.imaged import image_lines
 from asepsis.report.lasting import in_short
 from asepsis.report.leaked import leaked_lines
 from asepsis.report.provenance import provenance, without_files
@@ -73,6 +74,7 @@ def tile(finding: Finding | None) -> Tile:
     lines = [f"{plus_minus(scale, finding.utility)}{_unit(scale)}"]
     if finding.attacked:
         lines.append(f"Δ {plus_minus(scale, finding.change, change=True)}")
+    lines += image_lines(finding)
     if finding.trigger is not None and finding.lasting is not None:
         lines += in_short(finding.lasting)
     elif finding.trigger is not None:

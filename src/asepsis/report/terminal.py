@@ -12,6 +12,7 @@ from asepsis.experiments.results import Results
 from asepsis.report.claimed import claims_grid, source
 from asepsis.report.findings import Finding, Scenario, Verdict, scenarios
 from asepsis.report.grids import Cell, Grid
+from asepsis.report.imaged import image_lines, prior_text
 from asepsis.report.inspected import in_short as inspected
 from asepsis.report.lasting import in_short
 from asepsis.report.leaked import grids, leaked_lines
@@ -61,6 +62,8 @@ def print_results(results: Results, console: Console) -> None:
             console.print()
             console.print(_line(_title(scenario), "bold"))
             console.print(table)
+        if prior := prior_text(scenario):
+            console.print(_line(prior, "dim"))
         for caption, grid in grids(scenario):
             console.print()
             console.print(_line(caption, "bold"))
@@ -220,6 +223,7 @@ def cell_text(finding: Finding) -> Text:
     if finding.attacked:
         change = plus_minus(finding.scale, finding.change, change=True)
         lines.append(Text(f"Δ {change}"))
+    lines += [Text(line) for line in image_lines(finding)]
     if finding.trigger is not None and finding.lasting is not None:
         lines += [Text(line) for line in in_short(finding.lasting)]
     elif finding.trigger is not None:
