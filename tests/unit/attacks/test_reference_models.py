@@ -18,6 +18,7 @@ from asepsis.attacks.infer.references import (
     logit_confidence,
     pooled,
     references,
+    trained,
 )
 from asepsis.attacks.infer.rmia import Rmia, calibrated, dominance
 from asepsis.core.contracts import ModelAttack
@@ -113,10 +114,10 @@ def test_confidence_and_likelihood_of_findings_by_hand() -> None:
     shard = Shard(torch.from_numpy(images), torch.from_numpy(has))
     row = learner.fresh(np.random.default_rng(0))
     p = learner.probabilities(row, shard.inputs).double().numpy()
-    right = np.where(has > 0, p, 1 - p)
+    joint = np.where(has > 0, p, 1 - p).prod(axis=1)
     found = logit_confidence(learner, row, shard).numpy()
-    assert found == pytest.approx(np.log(right / (1 - right)).mean(axis=1))
-    assert log_likelihood(learner, row, shard).numpy() == pytest.approx(np.log(right).mean(axis=1))
+    assert found == pytest.approx(np.log(joint / (1 - joint)))
+    assert log_likelihood(learner, row, shard).numpy() == pytest.approx(np.log(joint))
 
 
 def test_images_that_are_put_out_are_measured_by_their_loss() -> None:
@@ -164,6 +165,31 @@ def test_it_finds_members_where_the_model_remembers_and_nothing_where_it_never_m
         found.append(auc_interval(evidence.guesses["scores"].numpy(), member, weights))
     assert found[0].mean > 0.9
     assert found[1].low < 0.5 < found[1].high
+
+
+def test_a_reference_model_is_a_federation_of_its_own() -> None:
+    learner, shard = a_learner(epochs=2), samples(14, seed=50)
+    found = trained(learner, shard, 3, 2, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    row, order = learner.fresh(rng), rng.permutation(14)
+    shares = [part(shard, order[a:b]) for a, b in ((0, 5), (5, 10), (10, 14))]
+    for _ in range(2):
+        row = sum((learner.fit(row, mine, rng) for mine in shares), torch.zeros_like(row)) / 3
+    assert found.numpy() == pytest.approx(row.numpy(), abs=1e-6)
+    alone = trained(learner, part(shard, np.arange(2)), 5, 1, np.random.default_rng(0))
+    assert bool(alone.isfinite().all()), "no hospital is left without a sample"
+
+
+def test_it_plays_as_many_rounds_as_were_played_unless_told() -> None:
+    view, _ = a_memory(60)
+    later = replace(view, facts=replace(view.facts, round=2))
+    given, asked = (
+        references(later, logit_confidence, 2, rounds, 0, np.random.default_rng(0))
+        for rounds in (None, 3)
+    )
+    assert given is not None
+    assert asked is not None
+    assert torch.equal(given.models, asked.models)
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=str)

@@ -57,11 +57,13 @@ class Lira:
     """Membership inference by likelihood ratio against shadow models (online LiRA).
 
     ``shadows`` models are trained on random halves of the candidates and of up to ``public``
-    public samples, every sample in exactly half of them, by the protocol's own local training,
-    ``rounds`` times in a row from a new initialization. The confidence ``c`` of a sample is
-    ``log(p_y / (1 - p_y))`` (mean over findings; minus the loss for images put out). With normal
-    distributions fitted to the shadow models that saw a sample and to those that did not, the
-    score is ``log N(c; mu_in, s_in²) - log N(c; mu_out, s_out²)``, ``c`` of the released model.
+    public samples, every sample in exactly half of them. Each is a small federation of its own:
+    the half is shared among as many hospitals as the cohort has, which train by the protocol and
+    are averaged, for ``rounds`` rounds (as many as were played when left out). The confidence of a
+    sample is ``c = log(p_y / (1 - p_y))``, where several findings are one answer whose
+    probabilities are multiplied; minus the loss for images put out. With normal distributions
+    fitted to the shadow models that saw a sample and to those that did not, the score is
+    ``log N(c; mu_in, s_in²) - log N(c; mu_out, s_out²)``, ``c`` of the released model.
     ``variance = "global"`` (better with fewer than 64 shadows) takes the mean variance over
     samples; variances have ddof 1.
 
@@ -82,7 +84,7 @@ class Lira:
     kinds: ClassVar[frozenset[Kind]] = frozenset(Kind)
 
     shadows: Annotated[int, Field(ge=4, le=1024, multiple_of=2)] = 16
-    rounds: Annotated[int, Field(ge=1, le=10_000)] = 20
+    rounds: Annotated[int, Field(ge=1, le=10_000)] | None = None
     public: Annotated[int, Field(ge=0, le=100_000)] = 200
     variance: Variance = "global"
 

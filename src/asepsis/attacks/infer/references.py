@@ -60,43 +60,51 @@ def pooled(candidates: Shard, public: Shard | None, most: int, rng: np.random.Ge
     )
 
 
-def trained(learner: Learner, shard: Shard, rounds: int, rng: np.random.Generator) -> Tensor:
-    """Train a new model by the protocol's local training, ``rounds`` times in a row."""
+def trained(
+    learner: Learner, shard: Shard, hospitals: int, rounds: int, rng: np.random.Generator
+) -> Tensor:
+    """Train a new model as the federation did: so many hospitals with equal shares, averaged.
+
+    Hospitals that share so little that they overfit are what makes a federation's model what it
+    is: a model trained on everything at once is far surer of its members.
+    """
     row = learner.fresh(rng).to(shard.inputs.device)
+    order = torch.from_numpy(rng.permutation(len(shard)))
+    shares = order.tensor_split(min(hospitals, len(shard)))
     for _ in range(rounds):
-        row = learner.fit(row, shard, rng)
+        rows = [
+            learner.fit(row, Shard(shard.inputs[mine], shard.targets[mine]), rng) for mine in shares
+        ]
+        row = torch.stack(rows).mean(dim=0)
     return row
 
 
 def logit_confidence(learner: Learner, row: Tensor, samples: Shard) -> Tensor:
     """Return how sure a model is of the truth, float64 ``[n]``, on a scale that looks normal.
 
-    Classes: ``log(p_y / (1 - p_y))``. Findings: the mean of that over the findings. Images: minus
-    the loss.
+    ``log(p_y / (1 - p_y))`` with the probability of the true answer; minus the loss of images.
     """
+    known = log_likelihood(learner, row, samples)
     if learner.kind is Kind.PAIRED_IMAGE:
-        return -learner.losses(row, samples.inputs, samples.targets).double()
-    p = learner.probabilities(row, samples.inputs).double()
+        return known
     if learner.kind is Kind.MULTILABEL_IMAGE:
-        has = samples.targets.to(p) > 0.5
-        right, wrong = torch.where(has, p, 1 - p), torch.where(has, 1 - p, p)
-        return ((right + TINY).log() - (wrong + TINY).log()).mean(dim=1)
-    mine = p.gather(1, samples.targets[:, None])[:, 0]
-    others = p.scatter(1, samples.targets[:, None], 0.0).sum(dim=1)
-    return (mine + TINY).log() - (others + TINY).log()
+        return known - (-torch.expm1(known) + TINY).log()
+    p = learner.probabilities(row, samples.inputs).double()
+    others = p.scatter(1, samples.targets[:, None], 0.0).sum(dim=1)  # 1 - p_y, without rounding
+    return known - (others + TINY).log()
 
 
 def log_likelihood(learner: Learner, row: Tensor, samples: Shard) -> Tensor:
-    """Return ``log p(y | x)`` of the truth ``[n]``: minus the loss where there are no classes.
+    """Return ``log p(y | x)`` of the true answer, float64 ``[n]``; minus the loss of images.
 
-    Of findings it is the mean over the findings.
+    Several findings are one answer: their probabilities are multiplied.
     """
     if learner.kind is Kind.PAIRED_IMAGE:
         return -learner.losses(row, samples.inputs, samples.targets).double()
     p = learner.probabilities(row, samples.inputs).double()
     if learner.kind is Kind.MULTILABEL_IMAGE:
         has = samples.targets.to(p) > 0.5
-        return (torch.where(has, p, 1 - p) + TINY).log().mean(dim=1)
+        return (torch.where(has, p, 1 - p) + TINY).log().sum(dim=1)
     return (p.gather(1, samples.targets[:, None])[:, 0] + TINY).log()
 
 
@@ -104,20 +112,24 @@ def references(
     view: ReleaseView,
     measure: Measure,
     models: int,
-    rounds: int,
+    rounds: int | None,
     public: int,
     rng: np.random.Generator,
 ) -> References | None:
-    """Train the reference models and measure the pool under each; ``None`` without candidates."""
+    """Train the reference models and measure the pool under each; ``None`` without candidates.
+
+    Each is a federation of as many hospitals and, unless told otherwise, as many rounds.
+    """
     if view.candidates is None:
         return None
     pool = pooled(view.candidates, view.public, public, rng)
     inside = halves(len(pool), models, rng)
+    played = view.facts.round + 1 if rounds is None else rounds
     measured = []
     for mask in inside:
         where = torch.from_numpy(np.flatnonzero(mask))
         shard = Shard(pool.inputs[where], pool.targets[where])
-        row = trained(view.learner, shard, rounds, rng)
+        row = trained(view.learner, shard, view.facts.cohort, played, rng)
         measured.append(measure(view.learner, row, pool))
     released = measure(view.learner, view.row, pool)
     return References(inside, torch.stack(measured), released, len(view.candidates))

@@ -50,9 +50,10 @@ class Rmia:
     """Membership inference by pairwise likelihood ratios over a population (RMIA).
 
     ``references`` models are trained as for ``lira``: on random halves of the candidates and of up
-    to ``public`` public samples, every sample in exactly half of them. ``p(x)`` is the mean over
-    them of ``p(x | model)``, the probability of the true class (its geometric mean over findings;
-    ``exp(-loss)`` for images put out), so that models with and without ``x`` count alike. With
+    to ``public`` public samples, every sample in exactly half of them, each a small federation of
+    as many hospitals and rounds. ``p(x)`` is the mean over them of ``p(x | model)``, the
+    probability of the true answer (several findings are one, multiplied; ``exp(-loss)`` for images
+    put out), so that models with and without ``x`` count alike. With
     ``LR(x, z) = (p(x | released) / p(x)) / (p(z | released) / p(z))`` the score of ``x`` is the
     share of the population, the public samples, with ``LR(x, z) >= gamma``. Without public samples
     the candidates are the population.
@@ -75,7 +76,7 @@ class Rmia:
     kinds: ClassVar[frozenset[Kind]] = frozenset(Kind)
 
     references: Annotated[int, Field(ge=2, le=1024, multiple_of=2)] = 8
-    rounds: Annotated[int, Field(ge=1, le=10_000)] = 20
+    rounds: Annotated[int, Field(ge=1, le=10_000)] | None = None
     public: Annotated[int, Field(ge=0, le=100_000)] = 200
     gamma: Annotated[float, Field(ge=1, le=1e6)] = 2.0
 
