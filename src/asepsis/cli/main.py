@@ -1,4 +1,4 @@
-"""``asepsis``: run, sweep, report, list, show, compose, data, epsilon, ledger, doctor."""
+"""``asepsis``: run, sweep, report, list, show, compose, data, epsilon, audit-dp, ledger, doctor."""
 
 from __future__ import annotations
 
@@ -40,6 +40,9 @@ app.command(
     "epsilon",
     epilog="Example: asepsis epsilon --noise-multiplier 4 --sample-rate 0.01 --steps 10000",
 )(privacy.epsilon_)
+app.command("audit-dp", epilog="Example: asepsis audit-dp private.toml --trials 2000")(
+    privacy.audit_dp
+)
 app.command("doctor", epilog="Example: asepsis doctor --json")(doctor.doctor)
 
 

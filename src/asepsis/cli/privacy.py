@@ -1,4 +1,4 @@
-"""``asepsis epsilon``: plan differential privacy, from noise to budget and back."""
+"""``asepsis epsilon`` and ``audit-dp``: plan differential privacy, and test what is promised."""
 
 from __future__ import annotations
 
@@ -93,3 +93,44 @@ def _text(found: dict[str, Any]) -> str:
         "accountant": found["accountant"],
     }
     return "\n".join(f"{name:<11} {value}" for name, value in lines.items())
+
+
+CODES = {"not refuted": 0, "fails": 1, "inconclusive": 3}
+
+
+def audit_dp(
+    experiment: Annotated[
+        str, typer.Argument(help="An experiment file, or a built-in study: its first cell.")
+    ],
+    trials: Annotated[
+        int, typer.Option("--trials", min=8, help="Repeated runs, for a promise to hospitals.")
+    ] = 1000,
+    canaries: Annotated[
+        int, typer.Option("--canaries", min=10, help="Planted records, for a promise to records.")
+    ] = 200,
+    confidence: Annotated[
+        float, typer.Option("--confidence", min=0.5, max=0.9999, help="Of every bound.")
+    ] = 0.95,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of canaries and noise.")] = 0,
+    profile: Annotated[
+        str | None, typer.Option("--profile", help="Which of a study's files.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Test a promise of differential privacy: print the claimed epsilon beside what canaries prove.
+
+    Exit code 0: not refuted by a test that found something. 1: refuted. 3: inconclusive, nothing
+    was found. 2: bad input.
+    """
+    from asepsis.experiments.dp_audit import audit_experiment, verdict_of
+    from asepsis.experiments.plan import load_study, plan_study
+
+    spec = plan_study(load_study(experiment, None, profile)).cells[0].spec
+    found = audit_experiment(
+        spec, trials=trials, canaries=canaries, confidence=confidence, seed=seed
+    )
+    if json_:
+        typer.echo(json.dumps([one.record() for one in found], indent=1))
+    else:
+        typer.echo("\n\n".join("\n".join(one.lines()) for one in found))
+    raise typer.Exit(CODES[verdict_of(found)])

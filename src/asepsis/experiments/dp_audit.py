@@ -32,7 +32,7 @@ from asepsis.metrics.dp_bounds import Bound
 RECORDS = (OPPOSITE,) * 4
 """Pairs of canary records: the same input with opposite targets."""
 
-Verdict = Literal["holds", "inconclusive", "fails"]
+Verdict = Literal["not refuted", "inconclusive", "fails"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,10 @@ class Audit:
 
     @property
     def verdict(self) -> Verdict:
-        """``holds``: not refuted by a test that found something; never more than that."""
+        """``not refuted`` by a test that found something; never more than that."""
         if self.structure.findings or self.bound.epsilon > self.claim.epsilon:
             return "fails"
-        return "holds" if self.bound.epsilon > 0 else "inconclusive"
+        return "not refuted" if self.bound.epsilon > 0 else "inconclusive"
 
     def record(self) -> dict[str, Any]:
         """Return the audit for a machine."""
@@ -143,7 +143,7 @@ def _audited(
 
 def verdict_of(audits: list[Audit]) -> Verdict:
     """Return the worst verdict."""
-    order: list[Verdict] = ["holds", "inconclusive", "fails"]
+    order: list[Verdict] = ["not refuted", "inconclusive", "fails"]
     return max((one.verdict for one in audits), key=order.index)
 
 

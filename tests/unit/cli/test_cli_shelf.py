@@ -11,7 +11,7 @@ from cli_command import asepsis, refused
 from asepsis.cli.shelf import SHELVES
 from asepsis.core.registry import DEFENSES, entries
 
-COMMANDS = ["run", "sweep", "report", "list", "show", "epsilon", "doctor", "data"]
+COMMANDS = ["run", "sweep", "report", "list", "show", "epsilon", "audit-dp", "doctor", "data"]
 OF_DATA = ["list", "card", "fetch", "check"]
 SHOWN = [(entry.kind, entry.name) for entry in entries() if entry.origin == "asepsis"]
 
