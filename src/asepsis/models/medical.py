@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import ClassVar, Literal, cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from asepsis.core.errors import MissingExtraError
 from asepsis.core.registry import register
@@ -19,8 +19,8 @@ from asepsis.models.building import demand
 KINDS = frozenset({Kind.IMAGE, Kind.MULTILABEL_IMAGE, Kind.VOLUME})
 SMALLEST = 32
 Norm = Literal["batch", "group"]
-NORMS: dict[Norm, object] = {"batch": "batch", "group": ("group", {"num_groups": 8})}
-"""What MONAI calls each; the width of every layer here is a multiple of 8."""
+GROUPS = 8
+"""The width of every layer of these networks is a multiple."""
 
 
 @register("model", "densenet121")
@@ -54,14 +54,14 @@ class DenseNet121:
         """Build the network."""
         demand("densenet121", input_shape, axes=(3, 4), smallest=SMALLEST)
         make = _monai("monai.networks.nets.densenet", "DenseNet121")
-        return _out_of_place(
+        return _finished(
             make(
                 spatial_dims=len(input_shape) - 1,
                 in_channels=input_shape[0],
                 out_channels=classes,
                 pretrained=False,
-                norm=NORMS[self.norm],
-            )
+            ),
+            self.norm,
         )
 
 
@@ -96,14 +96,14 @@ class ResNet18:
         """Build the network."""
         demand("resnet18", input_shape, axes=(3, 4), smallest=SMALLEST)
         make = _monai("monai.networks.nets.resnet", "resnet18")
-        return _out_of_place(
+        return _finished(
             make(
                 pretrained=False,
                 spatial_dims=len(input_shape) - 1,
                 n_input_channels=input_shape[0],
                 num_classes=classes,
-                norm=NORMS[self.norm],
-            )
+            ),
+            self.norm,
         )
 
 
@@ -114,8 +114,20 @@ def _monai(module: str, name: str) -> Callable[..., nn.Module]:
         raise MissingExtraError("monai", "medical") from None
 
 
-def _out_of_place(module: nn.Module) -> nn.Module:
-    for part in module.modules():
+class _Copied(nn.Module):
+    """Hands its input on as a tensor of its own: blocks add to it in place, where hooks forbid."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clone()
+
+
+def _finished(module: nn.Module, norm: Norm) -> nn.Module:
+    """Take ReLUs out of place, and put the normalization in; MONAI's option misses some layers."""
+    for name, part in list(module.named_modules()):
         if isinstance(part, nn.ReLU):
             part.inplace = False
+        if norm == "group" and isinstance(part, nn.BatchNorm2d | nn.BatchNorm3d):
+            at, _, last = name.rpartition(".")
+            grouped = nn.Sequential(nn.GroupNorm(GROUPS, part.num_features), _Copied())
+            setattr(module.get_submodule(at), last, grouped)
     return module

@@ -232,6 +232,20 @@ def test_networks_that_fit_are_taken(name: str) -> None:
     DpSgd().check_model(module, Layout.of(module))
 
 
+@pytest.mark.parametrize("name", ["densenet121", "resnet18"])
+def test_the_fix_that_is_named_works(name: str) -> None:
+    pytest.importorskip("monai")
+    with building_modules(0):
+        module = build("model", {"name": name, "norm": "group"}).build((1, 32, 32), 3)
+        usual = build("model", name).build((1, 32, 32), 3)
+    DpSgd().check_model(module, Layout.of(module))
+    with pytest.raises(ConfigError, match="BatchNorm"):
+        DpSgd().check_model(usual, Layout.of(usual))
+    inputs = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    row = row_of(DpSgd(steps=1), Shard(inputs, torch.tensor([0, 1])), module=module)
+    assert bool(torch.isfinite(row).all())
+
+
 def test_the_claim_is_the_worst_hospitals_with_the_others_and_patients_beside() -> None:
     trainer = DpSgd(batch_size=10, noise_multiplier=2.0, steps=5)
     facts = PrivacyFacts(
