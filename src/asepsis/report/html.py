@@ -30,6 +30,7 @@ from asepsis.report import (
 from asepsis.report.findings import MATERIAL, PLANTED, Finding, Scenario, scenarios
 from asepsis.report.grids import Grid
 from asepsis.report.plots import Plot
+from asepsis.report.promised import promised_grid
 from asepsis.report.provenance import all_public, provenance
 from asepsis.report.sentences import MANY, Note, caveats, headline, told
 from asepsis.report.toml_text import study_toml
@@ -54,6 +55,7 @@ class Block:
     leakage: Grid
     images: Grid
     learned: list[tuple[str, Grid]]
+    promised: Grid
     detection: Grid
     cost: Grid
     hospitals: Grid
@@ -154,6 +156,7 @@ def _block(results: Results, scenario: Scenario, number: int, patients: bool) ->
         leakage=inspected.leakage_grid(scenario),
         images=imaged.image_grid(scenario),
         learned=leaked.grids(scenario),
+        promised=promised_grid(scenario),
         detection=sections.detection_grid(scenario),
         cost=sections.cost_grid(scenario),
         hospitals=sections.hospitals_grid(scenario, suppress=not source.public),

@@ -16,6 +16,7 @@ from asepsis.report.imaged import image_lines, prior_text
 from asepsis.report.inspected import in_short as inspected
 from asepsis.report.lasting import in_short
 from asepsis.report.leaked import grids, leaked_lines
+from asepsis.report.promised import promises
 from asepsis.report.sentences import MANY, SHARE, Note, caveats, headline
 from asepsis.report.wording import plus_minus
 
@@ -78,6 +79,8 @@ def print_results(results: Results, console: Console) -> None:
     console.print(Padding(Text(_legend(shown), style="dim"), (1, 1)))
     console.print(Rule("In short", align="left", style="dim"))
     for sentence in headline(results):
+        _bullet(console, _line(sentence), "•")
+    for sentence in [line for scenario in shown for line in promises(scenario)]:
         _bullet(console, _line(sentence), "•")
     for sentence in filter(None, map(inspected, shown)):
         _bullet(console, _line(sentence), "•")

@@ -16,6 +16,7 @@ from asepsis.experiments.spec import Claim, Scenario, Study
 from asepsis.report.findings import scenarios
 from asepsis.report.html import render
 from asepsis.report.leaked import grids
+from asepsis.report.promised import promised_grid
 from asepsis.report.terminal import print_results
 
 BY = "fedmia (variant=II)"
@@ -85,3 +86,30 @@ def test_a_claim_may_be_about_what_an_observer_learned() -> None:
     about: dict[str, Any] = {"says": "x", "paper": 0.9, "attack": "none", "defense": "mean"}
     [found] = measured(curious(Claim(metric=f"observe/{BY}/held-out/auc", **about)))
     assert found.value.mean == pytest.approx(0.9)
+
+
+def test_a_promise_of_privacy_stands_with_its_unit_and_its_worst_epsilon() -> None:
+    results = curious(seeds=(0, 1))
+    for run, epsilon in zip(results.runs, (2.0, 2.0, 3.5, 3.5), strict=True):
+        run.footer["privacy"] = [
+            {
+                "mechanism": "dp-mean",
+                "epsilon": epsilon,
+                "delta": 1e-05,
+                "unit": "hospital",
+                "neighbors": "add or remove one",
+                "trust": "central",
+                "sampling": "poisson",
+                "accountant": "rdp",
+            }
+        ]
+    [scenario] = scenarios(results)
+    grid = promised_grid(scenario)
+    assert [[cell.text for cell in row][1:5] for row in grid.rows] == [
+        ["dp-mean", "3.50", "1e-05", "hospital"]
+    ] * 2
+    console = Console(width=200)
+    with console.capture() as said:
+        print_results(results, console)
+    assert "epsilon 3.50 at delta 1e-05 to one hospital" in said.get()
+    assert "What is promised of privacy" in render(results)
