@@ -134,7 +134,8 @@ def check_claims(claims: Sequence[Claim], cells: Sequence[Named]) -> None:
 
 def _misnamed(claim: Claim, attack: str, cells: Sequence[Named], place: str) -> ConfigError | None:
     named = [cell for cell in cells if names_cell(claim, attack, cell)]
-    if len(named) == 1 or (named and attack.endswith(EACH)):
+    whole = attack.endswith(EACH) and len({cell.scenario for cell in named}) == 1
+    if len(named) == 1 or whole:
         return None
     asked = [attack, claim.defense, *([claim.scenario] if claim.scenario else [])]
     fitting = [

@@ -34,14 +34,14 @@ def recovered(robust: Group, plain: Group) -> dict[int, float]:
 
 def median_recovery(robust: Sequence[Group], plain: Sequence[Group]) -> Interval:
     """Return the median over places on the other axes, over seeds."""
-    by_place = {row_label(group.attack, group.labels): group for group in plain}
-    each = [
-        recovered(group, by_place[row_label(group.attack, group.labels)])
-        for group in robust
-        if row_label(group.attack, group.labels) in by_place
-    ]
+    by_place = {_place(group): group for group in plain}
+    each = [recovered(g, by_place[_place(g)]) for g in robust if _place(g) in by_place]
     seeds = sorted({seed for found in each for seed in found})
     return t_interval([_median([found.get(seed, math.nan) for found in each]) for seed in seeds])
+
+
+def _place(group: Group) -> tuple[str, str]:
+    return group.scenario, row_label(group.attack, group.labels)
 
 
 def _median(values: list[float]) -> float:

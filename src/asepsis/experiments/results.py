@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -79,8 +79,13 @@ class Run:
     def seconds(self) -> dict[str, float]:
         """Mean seconds a round of each part of the work."""
         laps = [line["observed"]["seconds"] for line in rounds_of(self.lines) if "observed" in line]
-        names = laps[0] if laps else {}
-        return {name: math.fsum(lap[name] for lap in laps) / len(laps) for name in names}
+        return _mean_laps(laps)
+
+
+def _mean_laps(laps: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Average times by name; a part that some round did not have took none."""
+    names = dict.fromkeys(name for lap in laps for name in lap)
+    return {name: math.fsum(lap.get(name, 0.0) for lap in laps) / len(laps) for name in names}
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,8 +206,7 @@ class Group:
     def seconds(self) -> dict[str, float]:
         """Mean seconds a round of each part of the work."""
         laps = [run.seconds() for run, _ in self.good]
-        names = laps[0] if laps else {}
-        return {name: math.fsum(lap.get(name, 0.0) for lap in laps) / len(laps) for name in names}
+        return _mean_laps(laps)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,15 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from asepsis.core.errors import ConfigError, did_you_mean
 from asepsis.core.registry import problems
@@ -179,7 +187,9 @@ class Experiment(Strict):
         kept = self.model_dump(
             mode="json", exclude={"name", "attack", "probes", "inspect", "threat"}
         )
-        return digest({**kept, "starts_at": self.threat.starts_at})
+        # Hospitals in league with a server that watches show it their rows from the first round.
+        league = (self.threat.role, self.threat.hostile) if self.observe else None
+        return digest({**kept, "starts_at": self.threat.starts_at, "league": league})
 
 
 def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -231,6 +241,16 @@ class Claim(Strict):
     instead_of: str | None = None
     unit: str = ""
 
+    @model_validator(mode="after")
+    def _says_something(self) -> Claim:
+        if self.instead_of == self.defense:
+            raise ValueError("instead_of is the defense itself: nothing is compared")
+        if self.metric == "recovery" and self.instead_of is None:
+            raise ValueError("recovery needs instead_of: the stack whose loss is given back")
+        if self.attack.endswith("*") and self.metric != "recovery":
+            raise ValueError("only recovery is about several rows; name one attack")
+        return self
+
 
 class Study(Strict):
     """Scenarios that belong together, and the seeds they are run with."""
@@ -278,6 +298,7 @@ def _fields(model: type[BaseModel]) -> dict[str, list[str]]:
         "evaluation": EvaluationSpec,
         "root": RootSpec,
         "candidates": CandidatesSpec,
+        "when": WhenSpec,
         "claims": Claim,
     }
     inner = {name: list(table.model_fields) for name, table in tables.items()}

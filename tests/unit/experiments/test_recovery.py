@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from report_study import FLIP, experiment, record
 
+from asepsis.core.errors import ConfigError
 from asepsis.experiments.claims import measured
+from asepsis.experiments.naming import check_claims
 from asepsis.experiments.plan import Cell
 from asepsis.experiments.recovery import recovered
 from asepsis.experiments.results import Results, Run
-from asepsis.experiments.spec import Claim, Scenario, Study
+from asepsis.experiments.spec import Claim, Scenario, Study, parse
 
 TITLE = "centers"
 AXIS = "threat.hostile"
@@ -68,3 +72,26 @@ def test_a_claim_is_about_the_median_over_hospitals() -> None:
 def test_a_claim_may_be_about_one_hospital() -> None:
     [item] = measured(study(claim(f"label-flip · {AXIS}=1")))
     assert item.value.mean == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"metric": "recovery", "instead_of": None},
+        {"metric": "recovery", "instead_of": "median"},
+        {"metric": "accuracy", "attack": "label-flip · *"},
+    ],
+)
+def test_claims_that_could_not_be_right_are_refused(about: dict[str, Any]) -> None:
+    table = {"says": "x", "paper": 1.0, "attack": "label-flip", "defense": "median"}
+    with pytest.raises(ConfigError):
+        parse(Claim, {**table, **about})
+
+
+def test_all_rows_of_an_attack_are_those_of_one_scenario() -> None:
+    results = study()
+    elsewhere = [replace(run, cell=replace(run.cell, scenario="other")) for run in results.runs]
+    cells = [run.cell for run in [*results.runs, *elsewhere]]
+    check_claims([claim().model_copy(update={"scenario": TITLE})], cells)
+    with pytest.raises(ConfigError, match="several cells"):
+        check_claims([claim()], cells)

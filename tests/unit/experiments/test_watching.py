@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import asepsis
 from asepsis.core.errors import ConfigError
 from asepsis.experiments.run import Cancelled, RunOptions, run_experiment
 from asepsis.experiments.spec import Experiment, parse
@@ -113,3 +114,33 @@ def test_bytes_of_the_channel_are_recorded() -> None:
     lines = run(spec(defenses=["secure-aggregation", "mean"]))
     channels = [line["result"]["channel"] for line in rounds_of(lines)]
     assert all(channel["bytes_up_mean"] > 0 for channel in channels)
+
+
+def test_rounds_without_a_delivery_do_not_break_the_summary(tmp_path: Path) -> None:
+    results = asepsis.run(
+        {
+            **TABLE,
+            "federation": {
+                "hospitals": 4,
+                "rounds": 6,
+                "participation": 0.3,
+                "sampling": "poisson",
+            },
+            "seeds": [1],
+        },
+        out=str(tmp_path / "out"),
+    )
+    [group] = results.groups()
+    assert any(line["void"] for line in group.runs[0].rounds)
+    assert group.seconds()["server"] >= 0
+
+
+def test_who_is_in_league_with_the_server_decides_the_shared_rounds() -> None:
+    threat = {"role": "server", "starts_at": 2}
+    few, many = (
+        spec(observe=["colluding-server"], threat={**threat, "hostile": hostile}).prefix()
+        for hostile in ([0], [0, 1])
+    )
+    assert few != many
+    alone = [spec(threat={"starts_at": 2, "hostile": hostile}).prefix() for hostile in ([0], [1])]
+    assert alone[0] == alone[1]
