@@ -130,6 +130,18 @@ class Trainer(Protocol):
         ...
 
 
+@runtime_checkable
+class Draws(Protocol):
+    """A trainer that says which samples it uses: without it nobody knows what an update is of."""
+
+    def drawn(self, samples: int, work: float, rng: np.random.Generator) -> Sequence[Tensor]:
+        """Return the positions of every local step's samples, as ``train`` draws them.
+
+        ``rng`` is as ``train`` receives it.
+        """
+        ...
+
+
 class ServerOptimizer(Protocol):
     """How the server applies an aggregate to the global row."""
 

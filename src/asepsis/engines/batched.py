@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
-from math import ceil
 from typing import ClassVar
 
 import torch
@@ -21,7 +20,6 @@ from asepsis.core.errors import ConfigError
 from asepsis.core.rng import Draw, Streams
 from asepsis.core.threads import one_thread
 from asepsis.core.updates import Reply
-from asepsis.training.batches import cuts, step_count
 from asepsis.training.sgd import Prox, Sgd
 
 
@@ -91,14 +89,8 @@ class Batched:
         """Return the sample indices of each batch, drawn exactly as the other engines draw."""
         assert self._plan is not None
         trainer, samples = self._trainer, len(self._plan.shards[job.client, job.shard])
-        steps = step_count(samples, trainer.batch_size, trainer.epochs, trainer.steps)
-        steps = ceil(job.work * steps)
         rng = self._streams.at(Draw.BATCH, job.round, job.client)
-        order: list[Tensor] = []
-        while len(order) < steps:
-            shuffled = torch.from_numpy(rng.permutation(samples))
-            order += [shuffled[cut] for cut in cuts(samples, trainer.batch_size)]
-        return order[:steps]
+        return trainer.drawn(samples, job.work, rng)
 
     @property
     def _trainer(self) -> Sgd:

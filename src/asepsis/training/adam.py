@@ -17,7 +17,7 @@ from asepsis.core.layout import Layout
 from asepsis.core.registry import register
 from asepsis.core.samples import Shard
 from asepsis.core.workshop import Recipe
-from asepsis.training.batches import batches, step_count
+from asepsis.training.batches import places, step_count, taken
 
 EPSILON = 1e-8
 Positive = Annotated[float, Field(gt=0)]
@@ -70,8 +70,7 @@ class Adam:
         """Train and return the row and telemetry."""
         layout.load(module, received)
         module.train()
-        steps = self.recipe(len(shard), work).steps
-        loss = self._descend(module, task, batches(shard, self.batch_size, steps, rng))
+        loss = self._descend(module, task, taken(shard, self.drawn(len(shard), work, rng)))
         return layout.flatten(module).sub_(received), {"loss": loss}
 
     def _descend(
@@ -132,6 +131,10 @@ class Adam:
         """Return what a hospital with so many samples is told to do."""
         steps = ceil(work * step_count(samples, self.batch_size, self.epochs, self.steps))
         return Recipe(self.lr, self.beta1, self.weight_decay, self.batch_size, steps)
+
+    def drawn(self, samples: int, work: float, rng: np.random.Generator) -> list[Tensor]:
+        """Return which samples every local step uses, drawn as training draws them."""
+        return places(samples, self.batch_size, self.recipe(samples, work).steps, rng)
 
     @property
     def batch(self) -> int:

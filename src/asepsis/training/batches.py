@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, chain, takewhile
 
 import numpy as np
 import torch
@@ -36,17 +37,47 @@ def step_count(samples: int, batch_size: int, epochs: int, steps: int | None) ->
     return steps if steps is not None else epochs * len(cuts(samples, batch_size))
 
 
-def batches(
-    shard: Shard, batch_size: int, steps: int, rng: np.random.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield ``steps`` batches, reshuffling at every pass over the data.
+def passes(
+    samples: int, batch_size: int, steps: int, rng: np.random.Generator
+) -> Iterator[list[Tensor]]:
+    """Yield which samples make up each of ``steps`` batches, a reshuffled pass at a time."""
+    left = steps
+    while left > 0:
+        order = torch.from_numpy(rng.permutation(samples))
+        yield [order[cut] for cut in cuts(samples, batch_size)[:left]]
+        left -= len(cuts(samples, batch_size))
+
+
+def places(samples: int, batch_size: int, steps: int, rng: np.random.Generator) -> list[Tensor]:
+    """Return which samples make up each of ``steps`` batches.
+
+    Example:
+        >>> [len(where) for where in places(5, 2, 3, np.random.default_rng(0))]
+        [2, 3, 2]
+    """
+    return list(chain.from_iterable(passes(samples, batch_size, steps, rng)))
+
+
+def taken(shard: Shard, drawn: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the batches that were drawn.
 
     One gather a pass, then views: the hot loop copies nothing.
     """
-    left = steps
-    while left > 0:
-        order = torch.from_numpy(rng.permutation(len(shard))).to(shard.inputs.device)
-        inputs, targets = shard.inputs[order], shard.targets[order]
-        for cut in cuts(len(shard), batch_size)[:left]:
-            yield inputs[cut], targets[cut]
-            left -= 1
+    start = 0
+    while start < len(drawn):
+        ends = accumulate(len(where) for where in drawn[start:])
+        stop = start + max(1, sum(1 for _ in takewhile(len(shard).__ge__, ends)))
+        order = torch.cat(list(drawn[start:stop])).to(shard.inputs.device)
+        sizes = [len(where) for where in drawn[start:stop]]
+        yield from zip(
+            shard.inputs[order].split(sizes), shard.targets[order].split(sizes), strict=True
+        )
+        start = stop
+
+
+def batches(
+    shard: Shard, batch_size: int, steps: int, rng: np.random.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield ``steps`` batches, reshuffling at every pass over the data."""
+    for drawn in passes(len(shard), batch_size, steps, rng):
+        yield from taken(shard, drawn)

@@ -102,13 +102,13 @@ class DpSgd:
         """Train and return the row; there is no telemetry."""
         layout.load(module, received)
         module.train()
+        drawn = self.drawn(len(shard), work, rng)
         noise = torch.Generator(shard.inputs.device).manual_seed(int(rng.integers(2**63)))
         weights = [weight for weight in module.parameters() if weight.requires_grad]
         velocity = [torch.zeros_like(weight) for weight in weights]
-        chosen = sampled(len(shard), self.rate(len(shard)), self._steps(len(shard), work), rng)
         with watched(module) as wrapped:
-            for where in chosen:
-                at = torch.from_numpy(where).to(shard.inputs.device)
+            for where in drawn:
+                at = where.to(shard.inputs.device)
                 part = Shard(shard.inputs[at], shard.targets[at])
                 gradients = self._gradients(wrapped, task, part, len(shard), noise)
                 self._move(weights, gradients, velocity)
@@ -148,6 +148,11 @@ class DpSgd:
         """Return what a hospital with so many samples is told to do."""
         steps = self._steps(samples, work)
         return Recipe(self.lr, self.momentum, self.weight_decay, self.batch_size, steps)
+
+    def drawn(self, samples: int, work: float, rng: np.random.Generator) -> list[Tensor]:
+        """Return which samples every local step uses, drawn as training draws them."""
+        chosen = sampled(samples, self.rate(samples), self._steps(samples, work), rng)
+        return [torch.from_numpy(where) for where in chosen]
 
     @property
     def batch(self) -> int:

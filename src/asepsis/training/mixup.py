@@ -15,7 +15,7 @@ from asepsis.core.contracts import Task
 from asepsis.core.layout import Layout
 from asepsis.core.registry import register
 from asepsis.core.samples import Shard
-from asepsis.training.batches import batches
+from asepsis.training.batches import taken
 from asepsis.training.sgd import Count, Positive, Sgd, descend
 
 
@@ -57,11 +57,11 @@ class Mixup(Sgd):
         layout.load(module, received)
         soft = Shard(shard.inputs, softened(module, shard))
         module.train()
-        steps = self.recipe(len(shard), work).steps
+        drawn = self.drawn(len(shard), work, rng)
         loss = descend(
             module,
             task,
-            self._mixtures(batches(soft, self.batch_size, steps, rng), rng),
+            self._mixtures(taken(soft, drawn), rng),
             lr=self.lr,
             momentum=self.momentum,
             weight_decay=self.weight_decay,

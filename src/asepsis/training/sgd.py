@@ -16,7 +16,7 @@ from asepsis.core.layout import Layout
 from asepsis.core.registry import register
 from asepsis.core.samples import Shard
 from asepsis.core.workshop import Recipe
-from asepsis.training.batches import batches, step_count
+from asepsis.training.batches import places, step_count, taken
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -144,11 +144,10 @@ class Sgd:
         """Train and return the row and telemetry."""
         layout.load(module, received)
         module.train()
-        steps = self.recipe(len(shard), work).steps
         loss = descend(
             module,
             task,
-            batches(shard, self.batch_size, steps, rng),
+            taken(shard, self.drawn(len(shard), work, rng)),
             lr=self.lr,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
@@ -165,6 +164,10 @@ class Sgd:
         """Return what a hospital with so many samples is told to do."""
         steps = ceil(work * step_count(samples, self.batch_size, self.epochs, self.steps))
         return Recipe(self.lr, self.momentum, self.weight_decay, self.batch_size, steps)
+
+    def drawn(self, samples: int, work: float, rng: np.random.Generator) -> list[Tensor]:
+        """Return which samples every local step uses, drawn as training draws them."""
+        return places(samples, self.batch_size, self.recipe(samples, work).steps, rng)
 
     @property
     def batch(self) -> int:

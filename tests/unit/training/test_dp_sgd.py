@@ -151,9 +151,7 @@ def test_an_empty_step_moves_by_noise_alone_over_the_expected_batch() -> None:
 
 
 def _first(trainer: DpSgd, seed: int) -> Any:
-    stream = rng(seed)
-    stream.integers(2**63)
-    return next(sampled(2, trainer.rate(2), 1, stream))
+    return trainer.drawn(2, 1.0, rng(seed))[0]
 
 
 def test_the_sampler_is_the_one_that_the_accountant_assumes() -> None:
