@@ -35,7 +35,7 @@ from asepsis.core.threat import Role, Sees, ThreatModel
 from asepsis.defenses.pipeline import Pipeline
 from asepsis.federation.candidates import draw_candidates
 from asepsis.federation.desk import RootData, joined
-from asepsis.federation.federation import Federation, Schedule, Watch
+from asepsis.federation.federation import RUNS_OWN, Federation, Schedule, Watch
 from asepsis.federation.optimizers import FedAvg
 from asepsis.federation.oracle import Oracle
 from asepsis.training.learner import Learner
@@ -165,7 +165,7 @@ def _watched(parts: Parts, prepare: Prepare) -> dict[str, Any]:
     if isinstance(parts.attack, ServerAttack | ModelAttack):
         overhears = parts.threat.role is Role.EAVESDROPPER
         sees: Literal["delivery", "messages"] = "messages" if overhears else "delivery"
-        observers["attack"] = Watch(parts.attack, parts.threat.when, sees)
+        observers[RUNS_OWN] = Watch(parts.attack, parts.threat.when, sees)
     if not observers:
         return {}
     public = joined([hospital.validation for hospital in parts.hospitals])

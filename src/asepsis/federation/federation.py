@@ -27,6 +27,9 @@ from asepsis.defenses.pipeline import Pipeline
 from asepsis.federation.candidates import Candidates
 from asepsis.federation.desk import RootData
 
+RUNS_OWN = "attack"
+"""The name among those who watch of a run's own attack, when that watches."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:

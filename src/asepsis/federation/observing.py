@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from asepsis.core.channel import Carried
 from asepsis.core.contracts import BroadcastAttack, ModelAttack, ServerAttack
 from asepsis.core.rng import Draw
+from asepsis.core.samples import Shard
 from asepsis.core.threads import one_thread
 from asepsis.core.threat import (
     BroadcastView,
@@ -19,8 +22,8 @@ from asepsis.core.threat import (
     ReleaseView,
     ServerView,
 )
-from asepsis.core.updates import Delivery, Individual, Rows, State
-from asepsis.federation.federation import Cohort, Federation
+from asepsis.core.updates import Delivery, Grouped, Individual, Rows, State
+from asepsis.federation.federation import RUNS_OWN, Cohort, Federation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,11 +44,11 @@ def tampered(
         if not (isinstance(attack, BroadcastAttack) and watch.when.active(facts.round)):
             continue
         view = BroadcastView(
-            facts=facts,
+            facts=replace(facts, received=sent.clone()),
             sent=sent.clone(),
             cohort=cohort.present,
             learner=federation.learner,
-            public=federation.public,
+            public=_own(federation.public),
         )
         rng = federation.streams.at(Draw.ATTACK_BROADCAST, facts.round)
         with one_thread():
@@ -74,22 +77,22 @@ def observed(
         if delivery is None:
             continue
         view = ServerView(
-            facts=facts,
+            facts=replace(facts, received=sent.clone()),
             sent=sent.clone(),
             delivery=copied(delivery),
             learner=federation.learner,
             scale=federation.plan.trainer.gradient_scale,
             batch=federation.plan.trainer.batch,
             recipe=federation.plan.trainer.recipe,
-            candidates=None if federation.candidates is None else federation.candidates.shard,
-            public=federation.public,
-            wire=came.wire,
-            told=told,
+            candidates=_candidates(federation),
+            public=_own(federation.public),
+            wire=None if came.wire is None else Passed(came.wire),
+            told={client: row.clone() for client, row in told.items()},
             colluders=_shown(federation, rows),
             counts=_claimed(federation, rows),
             cohort=rows.clients,
         )
-        rng = federation.streams.at(Draw.ATTACK_OBSERVE, facts.round)
+        rng = _draws(federation, name, Draw.ATTACK_OBSERVE, facts.round)
         with one_thread():
             mind, evidence = watch.attack.observe(mind_of_observer(minds, name), view, rng)
         minds = with_observer(minds, name, mind)
@@ -113,29 +116,53 @@ def overheard(came: Carried) -> Delivery | None:
 
 def inferred(federation: Federation, row: Tensor, facts: Facts) -> tuple[Seen, ...]:
     """Let everybody who attacks the released model look at it."""
-    view = ReleaseView(
-        facts=replace(facts, received=row.clone()),
-        row=row.clone(),
-        learner=federation.learner,
-        recipe=federation.plan.trainer.recipe,
-        candidates=None if federation.candidates is None else federation.candidates.shard,
-        public=federation.public,
-    )
     found = []
     for name, watch in federation.observers.items():
-        if isinstance(watch.attack, ModelAttack):
-            with one_thread():
-                evidence = watch.attack.infer(view, federation.streams.at(Draw.ATTACK_INFER))
-            if evidence is not None:
-                found.append(Seen(name, evidence))
+        if not isinstance(watch.attack, ModelAttack):
+            continue
+        view = ReleaseView(
+            facts=replace(facts, received=row.clone()),
+            row=row.clone(),
+            learner=federation.learner,
+            recipe=federation.plan.trainer.recipe,
+            candidates=_candidates(federation),
+            public=_own(federation.public),
+        )
+        with one_thread():
+            evidence = watch.attack.infer(view, _draws(federation, name, Draw.ATTACK_INFER))
+        if evidence is not None:
+            found.append(Seen(name, evidence))
     return tuple(found)
 
 
 def copied(delivery: Delivery) -> Delivery:
     """A view must not be a way into what the server goes on with."""
+    if isinstance(delivery, Grouped):
+        delivery = replace(delivery, members=dict(delivery.members))
     if isinstance(delivery, Individual):
-        return delivery.with_rows(delivery.rows.dense().clone())
-    return replace(delivery, total=delivery.total.clone())
+        return replace(
+            delivery,
+            rows=Rows(delivery.rows.dense().clone()),
+            weights=delivery.weights.clone(),
+            side={name: values.clone() for name, values in delivery.side.items()},
+        )
+    return replace(delivery, total=delivery.total.clone(), side=dict(delivery.side))
+
+
+class Passed(Mapping[int, Tensor]):
+    """What passed by client, a copy whenever it is read."""
+
+    def __init__(self, wire: Mapping[int, Tensor]) -> None:
+        self._wire = wire
+
+    def __getitem__(self, client: int) -> Tensor:
+        return self._wire[client].clone()
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._wire)
+
+    def __len__(self) -> int:
+        return len(self._wire)
 
 
 def mind_of_observer(minds: State, name: str) -> State:
@@ -164,3 +191,17 @@ def _claimed(federation: Federation, rows: Individual) -> dict[int, float]:
     """What hospitals in league with the server claim to have trained on."""
     pairs = zip(rows.clients, rows.weights.tolist(), strict=True)
     return {client: count for client, count in pairs if client in federation.colluders}
+
+
+def _own(shard: Shard | None) -> Shard | None:
+    return None if shard is None else Shard(shard.inputs.clone(), shard.targets.clone())
+
+
+def _candidates(federation: Federation) -> Shard | None:
+    return None if federation.candidates is None else _own(federation.candidates.shard)
+
+
+def _draws(federation: Federation, name: str, draw: Draw, *where: int) -> np.random.Generator:
+    """Return an observer's own generator: two of one kind must not draw the same."""
+    alone = name == RUNS_OWN
+    return federation.streams.at(draw, *where, *(() if alone else (zlib.crc32(name.encode()),)))
