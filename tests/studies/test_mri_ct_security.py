@@ -22,7 +22,7 @@ SIX = "who was trained on, 6 hospitals"
 LOOKS = "what the images looked like, the 3 centers"
 SUM = "secure-aggregation + mean"
 DLG = "dlg (iterations=15)"
-FEDMIA = "fedmia (variant=II, every=1)"
+FEDMIA = "fedmia (variant=II)"
 
 
 @pytest.mark.parametrize("profile", ["quick", "full"])

@@ -167,7 +167,7 @@ def observers_of(spec: Experiment) -> dict[str, Watch]:
     named: dict[str, Watch] = {}
     for i, asked in enumerate(spec.observe):
         place = f"observe[{i}]"
-        plain, when, sees = observer_spec(asked, place)
+        plain, given, sees = observer_spec(asked, place)
         label, made = watcher_label(asked), build("attack", plain, place)
         if label in named:
             raise ConfigError("the same observer twice", place=place, got=label)
@@ -178,24 +178,47 @@ def observers_of(spec: Experiment) -> dict[str, Watch]:
                 got=label,
                 fix="write it as attack = ..., with hostile hospitals",
             )
-        named[label] = Watch(made, when, sees)
+        named[label] = Watch(made, when_of(made, given, spec, f"{place}.when"), sees)
     return named
 
 
-def observer_spec(asked: Component, place: str) -> tuple[Component, When, Sight]:
-    """Return an observer's component, in which rounds it looks, and what it sees.
+def when_of(
+    observer: ServerAttack | ModelAttack, given: When | None, spec: Experiment, place: str
+) -> When:
+    """Return in which rounds an observer looks: when it was told to, or as it usually does.
+
+    Raises:
+        ConfigError: it would never look, or it is told when although it looks once, at the end.
+    """
+    if given is None:
+        return getattr(observer, "usual", When())
+    if isinstance(observer, ModelAttack):
+        raise ConfigError(
+            "this observer looks at the finished model, once: it has no rounds to choose",
+            place=place,
+            got=type(observer).__name__,
+            fix="leave when out",
+        )
+    if given.starts_at >= spec.federation.rounds:
+        raise ConfigError(
+            "the observer would start to look after the last round",
+            place=f"{place}.starts_at",
+            got=given.starts_at,
+            fix=f"use 0 to {spec.federation.rounds - 1}",
+        )
+    return given
+
+
+def observer_spec(asked: Component, place: str) -> tuple[Component, When | None, Sight]:
+    """Return an observer's component, in which rounds it is to look, and what it sees.
 
     Raises:
         ConfigError: its ``when`` or ``sees`` is wrong.
     """
     plain = {key: value for key, value in asked.items() if key not in WATCHING}
     given: WatchSpec = parse(WatchSpec, {k: asked[k] for k in WATCHING if k in asked}, place)
-    when = given.when
-    return (
-        plain,
-        When(starts_at=when.starts_at, every=when.every, rounds=when.rounds),
-        given.sees,
-    )
+    when = None if given.when is None else When(**given.when.model_dump())
+    return plain, when, given.sees
 
 
 def _root(spec: Experiment, hospitals: tuple[Hospital, ...]) -> tuple[Samples, str]:

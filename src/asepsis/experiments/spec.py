@@ -105,7 +105,7 @@ WATCHING = ("when", "sees")
 class WatchSpec(Strict):
     """When an observer looks, and what it sees: what is delivered, or the messages that pass."""
 
-    when: WhenSpec = WhenSpec()
+    when: WhenSpec | None = None
     sees: Sight = "delivery"
 
 

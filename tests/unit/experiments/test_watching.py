@@ -9,6 +9,7 @@ import pytest
 
 import asepsis
 from asepsis.core.errors import ConfigError
+from asepsis.experiments.resolve import resolve
 from asepsis.experiments.run import Cancelled, RunOptions, run_experiment
 from asepsis.experiments.spec import Experiment, parse
 from asepsis.experiments.store import Line, Store, rounds_of
@@ -21,8 +22,8 @@ TABLE: dict[str, Any] = {
     "federation": {"hospitals": 6, "rounds": ROUNDS},
     "candidates": {"members": 5},
 }
-BOTH = ["loss-mia", {"name": "fedmia", "variant": "II", "every": 1, "when": {"every": 2}}]
-COSINE = "fedmia (variant=II, every=1)"
+BOTH = ["loss-mia", {"name": "fedmia", "variant": "II", "when": {"every": 2}}]
+COSINE = "fedmia (variant=II)"
 
 
 def spec(**changes: Any) -> Experiment:
@@ -67,12 +68,22 @@ def test_a_stopped_run_goes_on_with_what_its_observers_remember(tmp_path: Path) 
         ([{"name": "fedmia", "when": {"every": 0}}], "observe[0]"),
         ([{"name": "fedmia", "when": {"evry": 2}}], "observe[0]"),
         ([{"name": "fedmia", "sees": "everything"}], "observe[0]"),
+        ([{"name": "fedmia", "when": {"starts_at": 4}}], "observe[0].when.starts_at"),
+        (["fedmia", {"name": "lira", "when": {"every": 1}}], "observe[1].when"),
     ],
 )
 def test_what_is_no_observer_is_refused(observe: list[Any], place: str) -> None:
     with pytest.raises(ConfigError) as caught:
         run(spec(observe=observe))
     assert place in str(caught.value)
+
+
+def test_members_are_asked_about_every_tenth_round_or_when_one_says() -> None:
+    _, usual = resolve(spec(observe=["fedmia", "label-leakage"]))
+    assert [item["when"]["every"] for item in usual["observe"]] == [10, 1]
+    for name in ("fedmia", "loss-mia", "gradient-cosine-mia"):
+        asked = {"name": name, "when": {"starts_at": 1, "every": 2}}
+        assert told(run(spec(observe=[asked]))) == [(1, name), (3, name)]
 
 
 def test_an_observer_of_other_data_is_refused() -> None:

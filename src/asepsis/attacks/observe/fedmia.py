@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from asepsis.attacks.observe.readings import (
@@ -19,7 +18,7 @@ from asepsis.attacks.observe.readings import (
 )
 from asepsis.core.registry import register
 from asepsis.core.samples import Kind
-from asepsis.core.threat import Evidence, ServerView
+from asepsis.core.threat import Evidence, ServerView, When
 from asepsis.core.updates import State
 
 SIGMAS = 3.0
@@ -79,16 +78,17 @@ def filter_can_fire(others: int) -> bool:
 class FedMia:
     """Membership inference that compares each hospital's update with all the others' (FedMIA).
 
-    In each audited round, for candidate ``(x, y)`` and every client ``k``, with the local model
+    In each round it looks at, for candidate ``(x, y)`` and every client ``k``, with the local model
     ``w_k = sent + row_k``: variant I measures ``M_k = -loss(w_k; x, y)``, variant II
     ``M_k = cos(w_t - w_k, grad loss(w_t; x, y))`` over the columns of parameters. For each target
     client, ``U = {k != target : M_k <= mu + 3 sigma}`` (mean and standard deviation over the
     others, ddof 0) and ``L_t = Phi((M_target - mean_U) / sqrt(var_U + 1e-8))``. The score of
-    candidate and client is the mean of ``L_t`` over the audited rounds in which the client took
-    part: rounds 0, ``every``, 2 ``every``, ... Losses and per-sample gradients are taken in
-    evaluation mode: batch normalization uses the running statistics of the row.
+    candidate and client is the mean of ``L_t`` over those rounds in which the client took part.
+    Rounds 0, 10, 20, ... are looked at unless ``when`` says others. Losses and per-sample
+    gradients are taken in evaluation mode: batch normalization uses the running statistics of the
+    row.
 
-    A secure sum has no clients: there the aggregate form is used, the mean over audited rounds of
+    A secure sum has no clients: there the aggregate form is used, the mean over rounds of
     ``M`` of the average update, one score a candidate, the same for every hospital. With
     ``reads = "messages"`` the masked vectors that passed the channel are taken for updates, scaled
     to the length of the average one.
@@ -96,7 +96,7 @@ class FedMia:
     Returns evidence ``scores`` ``[n, clients]`` (``[n]`` of a sum); measurements ``audited``
     (rounds), ``filtered`` (share of comparisons that the filter left out in this round) and
     ``filter_can_fire``: 0 where it cannot, whatever is measured, because fewer than 11 others are
-    compared with. None in other rounds, without candidates, and when a single client came.
+    compared with. None without candidates, and when a single client came.
 
     Source: Zhu et al., FedMIA: An Effective Membership Inference Attack Exploiting "All for One"
     Principle in Federated Learning, CVPR 2025 (arXiv 2402.06289)
@@ -106,21 +106,21 @@ class FedMia:
     Tasks: image, multilabel-image, volume, table, sequence, paired-image
 
     Example:
-        >>> FedMia(variant="II").every
+        >>> FedMia(variant="II").usual.every
         10
     """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset(Kind)
+    usual: ClassVar[When] = When(every=10)
 
     variant: Literal["I", "II"] = "I"
-    every: Annotated[int, Field(ge=1, le=100_000)] = 10
     reads: Reads = "delivery"
 
     def observe(
         self, state: State, view: ServerView, rng: np.random.Generator
     ) -> tuple[State, Evidence | None]:
         """Add one round's likelihoods to the running means."""
-        if view.candidates is None or view.facts.round % self.every:
+        if view.candidates is None:
             return state, None
         found = readings(view, self.reads)
         if found is None or len(found.clients) == 1:

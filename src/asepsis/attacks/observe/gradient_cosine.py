@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from pydantic import Field
 
-from asepsis.attacks.observe.loss_mia import audited
 from asepsis.attacks.observe.readings import Reads, cosines, membership, readings
 from asepsis.core.registry import register
 from asepsis.core.samples import Kind
-from asepsis.core.threat import Evidence, ServerView
+from asepsis.core.threat import Evidence, ServerView, When
 from asepsis.core.updates import State
 
 
@@ -24,11 +22,10 @@ class GradientCosineMia:
     sum that of the average update, one score a candidate. With ``reads = "messages"`` masked
     vectors are taken for updates, scaled to the average one's length.
 
-    The round is fixed beforehand, never chosen by the truth: ``round``, or without it each
-    ``every``-th on its own, of which the last is what a record keeps.
+    Which rounds are looked at is fixed beforehand, never chosen by the truth: 0, 10, 20, ... unless
+    ``when`` says others. Each stands on its own, and the last is what a record keeps.
 
-    Returns evidence ``scores`` ``[n, clients]``, or ``[n]`` of a sum. None in other rounds and
-    without candidates.
+    Returns evidence ``scores`` ``[n, clients]``, or ``[n]`` of a sum. None without candidates.
 
     Source: Li, Li and Ribeiro, Effective Passive Membership Inference Attacks in Federated
     Learning Against Overparameterized Models, ICLR 2023, section 4 (cosine attack)
@@ -43,9 +40,8 @@ class GradientCosineMia:
     """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset(Kind)
+    usual: ClassVar[When] = When(every=10)
 
-    round: Annotated[int, Field(ge=0)] | None = None
-    every: Annotated[int, Field(ge=1, le=100_000)] = 10
     reads: Reads = "delivery"
 
     def observe(
@@ -53,7 +49,7 @@ class GradientCosineMia:
     ) -> tuple[State, Evidence | None]:
         """Measure one round."""
         candidates = view.candidates
-        if candidates is None or not audited(view.facts.round, self.round, self.every):
+        if candidates is None:
             return state, None
         found = readings(view, self.reads)
         if found is None:
