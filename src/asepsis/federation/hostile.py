@@ -23,6 +23,7 @@ from asepsis.core.threat import ClientView, Colluders, Facts, Omniscient, Own, S
 from asepsis.core.updates import Individual, Reply, Rows, State, individual
 from asepsis.core.workshop import Workshop
 from asepsis.federation.federation import Cohort, Federation, mind_of, with_mind
+from asepsis.federation.protecting import home_of, protected_row
 
 Notes = dict[str, float]
 
@@ -34,20 +35,30 @@ def stack_in_use(
     hostile: tuple[int, ...],
     facts: Facts,
     desk: Desk,
+    told: Mapping[int, Tensor],
 ) -> Callable[[Tensor], Tensor]:
     """Return the defenses as a function from rows ``[n, d]`` to the aggregate ``[d]``.
 
     It plays a whole delivery against the stack's present state, and changes nothing; NaN where
     the stack would void the round. As many rows as hospitals answer are taken for theirs, hostile
     ones first, so that what the defense remembers of each hospital counts; counts are equal and
-    all report a loss of 1. The random numbers are not the server's: knowing a defense is not
-    knowing its dice.
+    all report a loss of 1. Where hostile hospitals are attested, their rows pass first through
+    what hospitals are told to do. The random numbers are the attacker's own: knowing a defense is
+    not knowing its dice.
     """
     round_ = facts.round
     dice = Streams(federation.streams.integer(Draw.ATTACK_UPDATE, round_))
     ids = [*hostile, *(i for i in cohort.present if i not in hostile)]
+    announced = federation.pipeline.announce(state)
+    attested = hostile if federation.threat.attested else ()
+    homes = [home_of(federation, i, round_, desk, announced, told) for i in attested]
 
     def aggregate(rows: Tensor) -> Tensor:
+        own = [
+            protected_row(federation, row, home, dice)
+            for row, home in zip(rows, homes, strict=False)
+        ]
+        rows = torch.stack([*own, *rows[len(own) :]]) if own else rows
         who = ids if len(rows) == len(ids) else list(range(len(rows)))
         order = sorted(range(len(rows)), key=who.__getitem__)
         alike = torch.ones(len(rows), dtype=torch.float64)
@@ -65,7 +76,12 @@ def stack_in_use(
 
 
 def train(
-    federation: Federation, state: State, cohort: Cohort, hostile: tuple[int, ...], facts: Facts
+    federation: Federation,
+    state: State,
+    cohort: Cohort,
+    hostile: tuple[int, ...],
+    facts: Facts,
+    told: Mapping[int, Tensor],
 ) -> tuple[State, list[Reply], Notes]:
     """Let the attack train in the place of hostile hospitals, in order of client id.
 
@@ -79,7 +95,7 @@ def train(
     for client in hostile:
         started = time.perf_counter()
         who, known = (client, (client,)) if federation.apart else (-1, hostile)
-        shop = workshop(federation, client, cohort, known, facts)
+        shop = workshop(federation, client, cohort, known, _received(facts, told, client))
         rng = federation.streams.at(Draw.ATTACK_TRAIN, facts.round, client)
         with one_thread():
             mind, row, notes = attack.train(mind_of(state, who), shop, rng)
@@ -146,6 +162,7 @@ def craft(
     replies: list[Reply],
     hostile: tuple[int, ...],
     facts: Facts,
+    told: Mapping[int, Tensor],
 ) -> tuple[State, list[Reply], Notes]:
     """Let the attack replace the rows of hostile hospitals, with the view it was granted."""
     attack = federation.attack
@@ -158,7 +175,8 @@ def craft(
     measured: Notes = {}
     if not len(honest) and attack.sees is Sees.OMNISCIENT:
         return state, replies, {}  # nothing honest to look at in this round
-    for view in _views(federation.threat.sees, facts, bad.clients, bad.rows.dense(), honest):
+    known = {client: _received(facts, told, client) for client in bad.clients}
+    for view in _views(federation.threat.sees, known, bad.rows.dense(), honest):
         who = view.clients[0] if isinstance(view, Own) else -1
         rng = federation.streams.at(Draw.ATTACK_UPDATE, facts.round, who)
         with one_thread():
@@ -205,11 +223,18 @@ def _check_row(attack: object, got: tuple[int, ...], wanted: tuple[int, ...]) ->
         )
 
 
+def _received(facts: Facts, told: Mapping[int, Tensor], client: int) -> Facts:
+    """Return the facts of a hospital, which may have been sent another model."""
+    return replace(facts, received=told[client].clone()) if client in told else facts
+
+
 def _views(
-    sees: Sees, facts: Facts, clients: tuple[int, ...], rows: Tensor, honest: Tensor
+    sees: Sees, known: Mapping[int, Facts], rows: Tensor, honest: Tensor
 ) -> list[ClientView]:
+    clients = tuple(known)
+    facts = known[clients[0]]  # those who share what they know go by the first one's model
     if sees is Sees.OMNISCIENT and len(honest):
         return [Omniscient(facts, clients, rows, honest)]
     if sees is Sees.OWN:
-        return [Own(facts, (c,), rows[i : i + 1]) for i, c in enumerate(clients)]
+        return [Own(known[c], (c,), rows[i : i + 1]) for i, c in enumerate(clients)]
     return [Colluders(facts, clients, rows)]

@@ -46,20 +46,22 @@ def updates(
     started = time.perf_counter()
     hostile = federation.hostile(cohort, facts.round)
     if federation.threat.knows_defense:
-        rule = hospitals.stack_in_use(federation, state.pipeline, cohort, hostile, facts, desk)
+        rule = hospitals.stack_in_use(
+            federation, state.pipeline, cohort, hostile, facts, desk, told
+        )
         facts = replace(facts, rule=rule)
     replies = trained(engine, state.row, told, federation.jobs(cohort, hostile, facts.round))
     training = time.perf_counter() - started
 
-    minds, own, notes = hospitals.train(federation, state.attack, cohort, hostile, facts)
+    minds, own, notes = hospitals.train(federation, state.attack, cohort, hostile, facts, told)
     replies = sorted([*replies, *own], key=lambda reply: reply.client)
     announced = federation.pipeline.announce(state.pipeline)
     exempt = () if federation.threat.attested and not _crafts(federation) else hostile
-    replies, reports = protected(federation, replies, exempt, facts.round, desk, announced)
-    minds, replies, crafted = hospitals.craft(federation, minds, replies, hostile, facts)
+    replies, reports = protected(federation, replies, exempt, facts.round, desk, announced, told)
+    minds, replies, crafted = hospitals.craft(federation, minds, replies, hostile, facts, told)
     if federation.threat.attested and _crafts(federation):
         honest = tuple(i for i in cohort.present if i not in hostile)
-        replies, _ = protected(federation, replies, honest, facts.round, desk, announced)
+        replies, _ = protected(federation, replies, honest, facts.round, desk, announced, told)
     replies = hospitals.report(federation, replies, hostile)
     seconds = {"training": training, "attack": time.perf_counter() - started - training}
     return Sent(minds, replies, hostile, notes | crafted, reports, seconds)
