@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
 from asepsis.experiments.figures import OBSERVE
-from asepsis.experiments.results import Group, Run
+from asepsis.experiments.results import WATCHING, Group, Run
 from asepsis.metrics.intervals import Interval, t_interval
 
 GATHERED = ("membership",)
@@ -17,6 +18,20 @@ def observers(group: Group) -> dict[str, str]:
     """Return who claimed anything in a group's runs, with the kind of evidence."""
     items = [item for run, _ in group.good for item in _entries(run)]
     return {str(item["by"]): str(item["kind"]) for item in items}
+
+
+def watchers(group: Group) -> list[str]:
+    """Return who watched a group's runs, by the name in the record, whether it claimed or not."""
+    named = [name for run in group.runs for name in _watching(run)]
+    return list(dict.fromkeys([*named, *observers(group)]))
+
+
+def voids(group: Group) -> tuple[int, int, str]:
+    """Return how many rounds of a group's runs had no result, of how many, and why most of them."""
+    rounds = [item["void"] for run, _ in group.good for item in run.rounds]
+    reasons = Counter(str(void) for void in rounds if void is not None)
+    why = reasons.most_common(1)[0][0] if reasons else ""
+    return reasons.total(), len(rounds), why
 
 
 def scored(run: Run, by: str) -> dict[str, float]:
@@ -54,6 +69,12 @@ def figure_of(run: Run, name: str) -> float:
         if wanted.startswith(f"{by}/"):
             return scored(run, by).get(wanted.removeprefix(f"{by}/"), math.nan)
     return math.nan
+
+
+def _watching(run: Run) -> list[str]:
+    own = run.cell.spec.attack is not None and run.resolved.get("role") in WATCHING
+    told = run.resolved.get("observe") or []
+    return [*(["attack"] if own else []), *(str(item["name"]) for item in told)]
 
 
 def _entries(run: Run) -> list[dict[str, Any]]:

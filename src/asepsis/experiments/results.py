@@ -24,6 +24,8 @@ from asepsis.metrics.intervals import Interval, paired_difference, t_interval
 T = TypeVar("T")
 UNDERTRAINED = 0.1
 """A twin that gains less balanced accuracy than this share of what chance leaves is untrained."""
+WATCHING = ("server", "eavesdropper")
+"""Roles whose attack looks and does nothing."""
 ERROR = "mae"
 """What an image-to-image model must make less of than who never looks at the input."""
 
@@ -65,7 +67,7 @@ class Run:
     @property
     def spared(self) -> bool:
         """Whether an attack was planned, and no hostile hospital was ever drawn."""
-        passive = self.cell.spec.attack is None or self.resolved.get("role") == "server"
+        passive = self.cell.spec.attack is None or self.resolved.get("role") in WATCHING
         return not passive and not self.attacked
 
     def tail(self, metric: str) -> float:

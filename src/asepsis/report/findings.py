@@ -16,7 +16,7 @@ from enum import StrEnum
 from asepsis.core.registry import build
 from asepsis.experiments.durability import Durability, durabilities, leaves, paired_rise
 from asepsis.experiments.naming import row_label
-from asepsis.experiments.results import Group, Results, Run
+from asepsis.experiments.results import WATCHING, Group, Results, Run
 from asepsis.experiments.spec import Experiment
 from asepsis.metrics.durability import MATERIAL as MATERIAL_EXCESS
 from asepsis.metrics.intervals import ENOUGH, UNKNOWN, Interval, holm, paired_difference
@@ -211,7 +211,7 @@ def _scenario(title: str, groups: list[Group]) -> Scenario:
 
 
 def _watched(group: Group) -> bool:
-    curious = any(run.resolved.get("role") == "server" for run in group.runs)
+    curious = any(run.resolved.get("role") in WATCHING for run in group.runs)
     return group.attack != "none" and curious
 
 

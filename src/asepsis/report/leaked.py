@@ -3,156 +3,58 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from asepsis.experiments.leaks import learned, observers, scored
+from asepsis.experiments.leaks import learned, observers, scored, voids, watchers
 from asepsis.experiments.results import Group
 from asepsis.metrics.intervals import Interval
 from asepsis.report.findings import Finding, Scenario
 from asepsis.report.grids import Cell, Grid
-from asepsis.report.wording import number
+from asepsis.report.leak_figures import KINDS, Column, Write, decibels
 
 NOTHING = Cell("–", -math.inf)
-Write = Callable[[float], str]
-
-
-def _percent(value: float) -> str:
-    return number(100 * value, 1)
-
-
-def _decibels(value: float) -> str:
-    return "exact" if value == math.inf else number(value, 1)
-
-
-def _count(value: float) -> str:
-    return number(value, 0)
-
-
-def _plain(value: float) -> str:
-    return number(value, 3)
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """A figure of one kind of evidence: its name in the record, its head, how it is written."""
+class Block:
+    """What one observer learned through every stack: figures by stack, the main ones or all."""
 
-    figure: str
-    head: str
-    write: Write = _percent
+    kind: str
+    title: str
+    stacks: list[str]
+    figures: list[tuple[str, list[Cell]]]
 
 
-KINDS: dict[str, tuple[str, tuple[Column, ...]]] = {
-    "membership": (
-        "Who was trained on? AUC in %, chance 50; blind: a classifier that never saw the model",
-        (
-            Column("held-out/auc", "AUC, same hospital"),
-            Column("held-out/blind", "blind"),
-            Column("held-out/excess", "excess"),
-            Column("held-out/tpr@1%", "TPR at 1% FPR"),
-            Column("held-out/tpr@0.1%", "at 0.1%"),
-            Column("elsewhere/auc", "AUC, other hospitals"),
-            Column("elsewhere/blind", "blind"),
-            Column("which-hospital/auc", "which hospital"),
-            Column("federation/auc", "any hospital"),
-            Column("federation/blind", "blind"),
-        ),
-    ),
-    "inversion": (
-        "What did the inputs look like? Beside it, what is known without the update",
-        (
-            Column("psnr", "PSNR (dB)", _decibels),
-            Column("prior/mean/psnr", "of the mean image", _decibels),
-            Column("prior/nearest/psnr", "of the nearest public image", _decibels),
-            Column("ssim", "SSIM", _plain),
-            Column("prior/mean/ssim", "of the mean image", _plain),
-            Column("prior/nearest/ssim", "of the nearest public image", _plain),
-            Column("inside/psnr", "PSNR inside the body (dB)", _decibels),
-            Column("target/psnr", "PSNR of the second image (dB)", _decibels),
-            Column("target/prior/mean/psnr", "of its mean image", _decibels),
-            Column("target/ssim", "SSIM of the second image", _plain),
-            Column("target/prior/mean/ssim", "of its mean image", _plain),
-            Column("mse", "squared error", _plain),
-            Column("prior/mean/mse", "of the mean record", _plain),
-            Column("success", "reconstructed (PSNR > 25 dB, or error < 0.01)"),
-            Column("top1", "re-identified"),
-            Column("candidates", "among so many", _count),
-        ),
-    ),
-    "labels": (
-        "Which labels were trained on? Beside it, guesses from the public shares",
-        (
-            Column("exact", "all counts right"),
-            Column("chance_exact", "chance"),
-            Column("count_error", "mean error of a count", _plain),
-            Column("prior_count_error", "public shares", _plain),
-        ),
-    ),
-    "property": (
-        "How common is a diagnosis at a hospital? Mean error of the share, in points",
-        (
-            Column("error", "error"),
-            Column("baseline_error", "public share"),
-            Column("gain", "gain"),
-            Column("closed_form_error", "closed form"),
-            Column("rank", "rank agreement", _plain),
-        ),
-    ),
-    "attribute": (
-        "A hidden column of a record: guessed right in %",
-        (
-            Column("accuracy/members", "members"),
-            Column("accuracy/others", "others"),
-            Column("imputed/members", "imputed, members"),
-            Column("imputed/others", "imputed, others"),
-            Column("majority/members", "commonest value"),
-            Column("leakage", "leakage"),
-        ),
-    ),
-    "classes": (
-        "What does a class look like? Beside it, the mean of public samples of the class",
-        (
-            Column("psnr_mean", "PSNR to the class mean (dB)", _decibels),
-            Column("prior_psnr_mean", "public mean", _decibels),
-            Column("ssim_mean", "SSIM to the class mean", _plain),
-            Column("prior_ssim_mean", "public mean", _plain),
-            Column("psnr_member", "PSNR to the nearest member (dB)", _decibels),
-            Column("prior_psnr_member", "public mean", _decibels),
-        ),
-    ),
-    "isolation": (
-        "One hospital's update out of what was hidden: relative error of it, cosine with it",
-        (
-            Column("isolated", "isolated"),
-            Column("known", "columns known"),
-            Column("relative_error", "relative error", _plain),
-            Column("cosine", "cosine", _plain),
-            Column("other_cosine", "with the nearest other hospital", _plain),
-            Column("rest_cosine", "with the mean of the others", _plain),
-        ),
-    ),
-}
-"""What is shown of each kind of evidence; figures that no observer has are left out."""
+def blocks(scenario: Scenario) -> list[Block]:
+    """Return the main figures of every observer in a scenario, ordered by kind of evidence."""
+    made = []
+    for kind in _kinds(scenario):
+        found = _watched(scenario, kind)
+        for title in dict.fromkeys(_titled(scenario, *item) for item in found):
+            mine = [item for item in found if _titled(scenario, *item) == title]
+            shown = [column for column in _shown(kind, mine) if column.main]
+            rows = [
+                (column.head, [_told_in(item, shown, column) for item in mine]) for column in shown
+            ]
+            made.append(Block(kind, title, [finding.defense for finding, _ in mine], rows))
+    return made
 
 
 def grids(scenario: Scenario) -> list[tuple[str, Grid]]:
     """Return a table for every kind of evidence in a scenario, with its caption."""
-    kinds = dict.fromkeys(kind for f in scenario.findings for kind in observers(f.group).values())
-    return [(KINDS[kind][0], _grid(scenario, kind)) for kind in kinds if kind in KINDS]
+    return [(KINDS[kind][0], _grid(scenario, kind)) for kind in _kinds(scenario)]
+
+
+def silent(scenario: Scenario) -> list[str]:
+    """Return who watched and never claimed anything in any run of a scenario."""
+    known = _known(scenario)
+    watched = [item for item in _looking(scenario) if item[0].group.good]
+    return list(dict.fromkeys(_named(*item) for item in watched if _key(*item) not in known))
 
 
 def _grid(scenario: Scenario, kind: str) -> Grid:
-    found = [
-        (finding, by)
-        for finding in scenario.findings
-        for by, its_kind in observers(finding.group).items()
-        if its_kind == kind
-    ]
-    columns = [
-        column
-        for column in KINDS[kind][1]
-        if any(column.figure in _names(finding.group, by) for finding, by in found)
-    ]
+    found = _watched(scenario, kind)
+    columns = _shown(kind, found)
     several = len({finding.attack for finding, _ in found if not finding.passive}) > 1
     heads = ["who looks", *(["attack"] if several else []), "through"]
     rows = [
@@ -160,11 +62,70 @@ def _grid(scenario: Scenario, kind: str) -> Grid:
             Cell(_named(finding, by), _named(finding, by)),
             *([Cell(finding.attack, finding.attack)] if several else []),
             Cell(finding.defense, finding.defense),
-            *(_cell(finding.group, by, column) for column in columns),
+            *(_told_in((finding, by), columns, column) for column in columns),
         ]
         for finding, by in sorted(found, key=lambda item: _named(*item))
     ]
     return Grid([*heads, *(column.head for column in columns)], rows)
+
+
+Watched = tuple[Finding, str]
+"""One observer, by its name in the record, in all runs of one cell."""
+
+
+def _looking(scenario: Scenario) -> list[Watched]:
+    return [(finding, by) for finding in scenario.findings for by in watchers(finding.group)]
+
+
+def _key(finding: Finding, by: str) -> str:
+    """Name an observer so that it is found again behind other stacks."""
+    return f"attack {finding.group.attack}" if by == "attack" else by
+
+
+def _known(scenario: Scenario) -> dict[str, str]:
+    """Return what kind of evidence every observer claims, where it claims any."""
+    return {
+        _key(finding, by): kind
+        for finding in scenario.findings
+        for by, kind in observers(finding.group).items()
+    }
+
+
+def _kinds(scenario: Scenario) -> list[str]:
+    return [kind for kind in dict.fromkeys(_known(scenario).values()) if kind in KINDS]
+
+
+def _watched(scenario: Scenario, kind: str) -> list[Watched]:
+    """Return who looks for one kind of evidence, whether or not there was any."""
+    known = _known(scenario)
+    return [item for item in _looking(scenario) if known.get(_key(*item)) == kind]
+
+
+def _shown(kind: str, found: list[Watched]) -> list[Column]:
+    """Return the figures that any of them has."""
+    names = {name for finding, by in found for name in _names(finding.group, by)}
+    return [column for column in KINDS[kind][1] if column.figure in names]
+
+
+def _titled(scenario: Scenario, finding: Finding, by: str) -> str:
+    attacks = {other.attack for other in scenario.findings if not other.passive}
+    alone = by == "attack" or len(attacks) < 2
+    return _named(finding, by) if alone else f"{by}, attack: {finding.attack}"
+
+
+def _told_in(item: Watched, columns: list[Column], column: Column) -> Cell:
+    """Write one figure; who claimed nothing has that said once, in place of the first."""
+    finding, by = item
+    if by in observers(finding.group):
+        return _cell(finding.group, by, column)
+    return Cell(_unclaimed(finding), -math.inf) if column is columns[0] else NOTHING
+
+
+def _unclaimed(finding: Finding) -> str:
+    if not finding.group.good:
+        return "no run ended with figures"
+    void, rounds, why = voids(finding.group)
+    return "nothing claimed" + (f" ({void} of {rounds} rounds void: {why})" if void else "")
 
 
 def _named(finding: Finding, by: str) -> str:
@@ -192,7 +153,7 @@ def _written(found: Interval, write: Write) -> str:
 
 def _told(column: Column, value: float) -> str:
     head, _, rest = column.head.partition(" (dB)")
-    return f"{head}{rest} {column.write(value)}{' dB' if column.write is _decibels else ''}"
+    return f"{head}{rest} {column.write(value)}{' dB' if column.write is decibels else ''}"
 
 
 def leaked_lines(finding: Finding) -> list[str]:

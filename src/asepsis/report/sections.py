@@ -70,7 +70,7 @@ def tile(finding: Finding | None) -> Tile:
     if verdict in (Verdict.FAILED, Verdict.NEVER):
         return Tile(verdict.value, mark, tone)
     if finding.passive:
-        return Tile(verdict.value, mark, tone, leaked_lines(finding) or ["no evidence"])
+        return Tile(verdict.value, mark, tone, leaked_lines(finding) or ["nothing claimed"])
     lines = [f"{plus_minus(scale, finding.utility)}{_unit(scale)}"]
     if finding.attacked:
         lines.append(f"Δ {plus_minus(scale, finding.change, change=True)}")

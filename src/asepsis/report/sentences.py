@@ -8,7 +8,7 @@ from asepsis.experiments.results import Results
 from asepsis.experiments.summary import idle_rounds
 from asepsis.report.findings import PLANTED, Finding, Scenario, Verdict, scenarios
 from asepsis.report.lasting import life, lived, outlook
-from asepsis.report.leaked import leaked_lines
+from asepsis.report.leaked import leaked_lines, silent
 from asepsis.report.provenance import provenance
 from asepsis.report.wording import Scale, bounds, counted, listed
 
@@ -242,6 +242,7 @@ def caveats(results: Results) -> list[Note]:
     found += _about_failures(results)
     found += _about_spared(told_of)
     found += _about_lost(told_of)
+    found += _about_silent(told_of)
     found += _about_idle(told_of)
     found += _about_idle_attacks(told_of)
     if not any(f.adaptive for s in told_of for f in s.findings):
@@ -322,6 +323,15 @@ def _about_lost(told_of: list[Scenario]) -> list[Note]:
         if lost:
             text = f"Lifespans not estimable in {scenario.title}: {_some(lost)}. There a model "
             found.append(Note(f"{text}nobody attacked gives the attacker's answer nearly always."))
+    return found
+
+
+def _about_silent(told_of: list[Scenario]) -> list[Note]:
+    found = []
+    for scenario in told_of:
+        if names := silent(scenario):
+            text = f"{_some(names)} never claimed anything in {scenario.title}: what could have "
+            found.append(Note(f"{text}been learned by looking is not known from this."))
     return found
 
 

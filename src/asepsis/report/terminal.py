@@ -15,9 +15,11 @@ from asepsis.report.grids import Cell, Grid
 from asepsis.report.imaged import image_lines, prior_text
 from asepsis.report.inspected import in_short as inspected
 from asepsis.report.lasting import in_short
-from asepsis.report.leaked import grids, leaked_lines
+from asepsis.report.leak_figures import KINDS
+from asepsis.report.leaked import Block, blocks, leaked_lines
 from asepsis.report.promised import promises
 from asepsis.report.sentences import MANY, SHARE, Note, caveats, headline
+from asepsis.report.side_by_side import BORDERS, WIDEST_COLUMN, parted, printable, split_tables
 from asepsis.report.wording import plus_minus
 
 __all__ = ["headline", "print_results"]
@@ -34,8 +36,6 @@ STYLES = {
     Verdict.IDLE: "yellow",
     Verdict.FAILED: "bold red",
 }
-GUTTER = 3
-WIDEST_COLUMN = 24
 LEGEND = (
     "± is the half-width of a 95% t-interval over seeds. Δ is the change to the attack-free twin, "
     "in points. A verdict counts only where its interval decides."
@@ -61,29 +61,26 @@ def print_results(results: Results, console: Console) -> None:
     for scenario in shown:
         for table in tables(scenario, console.width):
             console.print()
-            console.print(_line(_title(scenario), "bold"))
+            console.print(printable(_title(scenario), "bold"))
             console.print(table)
         if prior := prior_text(scenario):
-            console.print(_line(prior, "dim"))
-        for caption, grid in grids(scenario):
-            console.print()
-            console.print(_line(caption, "bold"))
-            console.print(_leaks(grid))
+            console.print(printable(prior, "dim"))
+        _print_leaks(blocks(scenario), console)
     claims = claims_grid(results)
     if claims.rows:
         console.print()
-        console.print(_line("What the paper says, and what was measured here", "bold"))
+        console.print(printable("What the paper says, and what was measured here", "bold"))
         for row in claims.rows:
             _bullet(console, _claim(claims, row), "•")
-        console.print(Padding(_line(source(results), "dim"), (0, 0, 0, 3)))
+        console.print(Padding(printable(source(results), "dim"), (0, 0, 0, 3)))
     console.print(Padding(Text(_legend(shown), style="dim"), (1, 1)))
     console.print(Rule("In short", align="left", style="dim"))
     for sentence in headline(results):
-        _bullet(console, _line(sentence), "•")
+        _bullet(console, printable(sentence), "•")
     for sentence in [line for scenario in shown for line in promises(scenario)]:
-        _bullet(console, _line(sentence), "•")
+        _bullet(console, printable(sentence), "•")
     for sentence in filter(None, map(inspected, shown)):
-        _bullet(console, _line(sentence), "•")
+        _bullet(console, printable(sentence), "•")
     notes = caveats(results)
     if notes:
         console.print()
@@ -105,25 +102,33 @@ def _legend(shown: list[Scenario]) -> str:
     return " ".join(text for text, needed in parts if needed)
 
 
-def _leaks(grid: Grid) -> Table:
-    """Lay a table of leaks out on its side: observers above, one figure a line."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    named = [i for i, head in enumerate(grid.heads) if head in ("who looks", "attack", "through")]
-    table.add_column("", overflow="fold")
-    for row in grid.rows:
-        table.add_column(_line(" · ".join(row[i].text for i in named)), overflow="fold")
-    for i, head in enumerate(grid.heads):
-        if i not in named:
-            table.add_row(_line(head), *(_line(row[i].text) for row in grid.rows))
-    return table
+def _print_leaks(found: list[Block], console: Console) -> None:
+    """Print what observers learned, one by one, under what their kind of evidence means."""
+    for kind in dict.fromkeys(block.kind for block in found):
+        console.print()
+        console.print(printable(KINDS[kind][0], "bold"))
+        for block in [block for block in found if block.kind == kind]:
+            for table in _leak_tables(block, console.width):
+                console.print()
+                console.print(printable(block.title))
+                console.print(table)
+
+
+def _leak_tables(block: Block, width: int) -> list[Table]:
+    """Lay an observer's figures out, a column for every stack; many stacks, below each other."""
+    figures, stacks = [head for head, _ in block.figures], block.stacks
+    cells = [[cell.text for cell in row] for _, row in block.figures]
+    if len(stacks) > MANY:
+        return split_tables("through", stacks, figures, list(zip(*cells, strict=True)), width)
+    return split_tables("", figures, stacks, cells, width)
 
 
 def _claim(claims: Grid, row: list[Cell]) -> Text:
     """Write one claim: what is said, then where it was measured and both figures."""
     said, *figures = row
-    lines = [_line(said.text)]
+    lines = [printable(said.text)]
     for head, cell in zip(claims.heads[1:], figures, strict=True):
-        lines.append(_line(f"  {head}: ", "dim") + _line(cell.text))
+        lines.append(printable(f"  {head}: ", "dim") + printable(cell.text))
     return Text("\n").join(lines)
 
 
@@ -131,13 +136,8 @@ def _title(scenario: Scenario) -> str:
     return f"{scenario.title}: {scenario.measured}"
 
 
-def _line(text: str, style: str = "") -> Text:
-    """Make text of what may come from a file: no markup, no escape codes."""
-    return Text("".join(c if c.isprintable() else "?" for c in text), style=style)
-
-
 def _styled(note: Note) -> Text:
-    return _line(note.text, "bold yellow" if note.loud else "")
+    return printable(note.text, "bold yellow" if note.loud else "")
 
 
 def _bullet(console: Console, text: Text, mark: str) -> None:
@@ -156,17 +156,10 @@ def tables(scenario: Scenario, width: int) -> list[Table]:
     if len(scenario.defenses) > MANY:
         return [_long_table(scenario)]
     first = min(WIDEST_COLUMN, max(len("attack"), *(len(name) for name in scenario.attacks)))
-    room = width - first - GUTTER - 2
-    made: list[list[str]] = [[]]
-    used = 0
-    for defense in scenario.defenses:
-        need = _column_width(scenario, defense) + GUTTER
-        if made[-1] and used + need > room:
-            made.append([])
-            used = 0
-        made[-1].append(defense)
-        used += need
-    return [_table(scenario, part) for part in made]
+    room = width - first - BORDERS
+    needs = [_column_width(scenario, defense) for defense in scenario.defenses]
+    parts = parted(needs, room)
+    return [_table(scenario, [scenario.defenses[i] for i in part]) for part in parts]
 
 
 def _column_width(scenario: Scenario, defense: str) -> int:
@@ -180,11 +173,11 @@ def _table(scenario: Scenario, defenses: list[str]) -> Table:
     table = Table(header_style="bold")
     table.add_column("attack", max_width=WIDEST_COLUMN, overflow="fold")
     for defense in defenses:
-        table.add_column(_line(defense), overflow="fold")
+        table.add_column(printable(defense), overflow="fold")
     for attack in scenario.attacks:
         found = [scenario.at(attack, defense) for defense in defenses]
         table.add_row(
-            _line(attack),
+            printable(attack),
             *(cell_text(cell) if cell else Text("n/a") for cell in found),
             end_section=attack != scenario.attacks[-1],
         )
@@ -195,10 +188,12 @@ def _long_table(scenario: Scenario) -> Table:
     table = Table(header_style="bold")
     table.add_column("defense", no_wrap=True)
     for attack in scenario.attacks:
-        table.add_column(_line(attack), overflow="fold")
+        table.add_column(printable(attack), overflow="fold")
     for defense in scenario.defenses:
         found = [scenario.at(attack, defense) for attack in scenario.attacks]
-        table.add_row(_line(defense), *(_short(cell) if cell else Text("n/a") for cell in found))
+        table.add_row(
+            printable(defense), *(_short(cell) if cell else Text("n/a") for cell in found)
+        )
     return table
 
 
@@ -242,4 +237,4 @@ def cell_text(finding: Finding) -> Text:
 
 
 def _leak_lines(finding: Finding) -> list[Text]:
-    return [Text(line) for line in leaked_lines(finding)] or [Text("no evidence")]
+    return [Text(line) for line in leaked_lines(finding)] or [Text("nothing claimed")]

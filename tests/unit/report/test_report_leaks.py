@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from report_study import experiment, record
+from report_study import experiment, inversion, record
 from rich.console import Console
 
 from asepsis.experiments.claims import measured
@@ -15,8 +16,9 @@ from asepsis.experiments.results import Results, Run
 from asepsis.experiments.spec import Claim, Scenario, Study
 from asepsis.report.findings import scenarios
 from asepsis.report.html import render
-from asepsis.report.leaked import grids
+from asepsis.report.leaked import grids, silent
 from asepsis.report.promised import promised_grid
+from asepsis.report.sentences import caveats
 from asepsis.report.terminal import print_results
 
 BY = "fedmia (variant=II)"
@@ -80,6 +82,106 @@ def test_terminal_and_page_show_them() -> None:
     for text in (said.get(), page):
         assert "90.0 [85.0, 94.0]" in text
         assert BY in text.replace("\n", " ")
+
+
+WHY = "2 hospitals do not vouch for the model that the server sent"
+STACKS = ("mean", "gradient-pruning (share=0.9) + mean", "secure-aggregation + mean")
+
+
+def stopped(attacks: tuple[str, ...] = ("none",)) -> Results:
+    """Two observers; where the channel stops every round, one of them has nothing to claim."""
+    runs = []
+    for attack in attacks:
+        for stack in STACKS:
+            component = None if attack == "none" else {"name": attack}
+            spec = experiment(component, "mean", 0, "phantom")
+            scores = {"isolated": 0.5, "relative_error": 0.237, "cosine": 0.974}
+            evidence = [entry(3, BY, "membership", **{f"held-out/{k}": 0.9 for k in FIGURES})]
+            void = stack == STACKS[-1]
+            if not void:
+                evidence.append(entry(3, "model-inconsistency", "isolation", **scores))
+            lines = record(
+                spec,
+                {"balanced_accuracy": 0.8},
+                evidence=evidence,
+                round={"void": WHY} if void else {},
+            )
+            named = (BY, "model-inconsistency", "dlg (iterations=3)")
+            lines[0]["result"]["resolved"]["observe"] = [{"name": name} for name in named]
+            runs.append(Run(Cell("who sees what", attack, stack, 0, spec), lines))
+    scenario = Scenario(title="who sees what", experiment=experiment(None, "mean", 0, "phantom"))
+    return Results(Study(name="stopped", scenarios=(scenario,)), runs)
+
+
+FIGURES = ("auc", "low", "high", "blind", "excess", "tpr@1%", "tpr@0.1%")
+
+
+def test_a_protection_that_works_stays_in_the_table() -> None:
+    [scenario] = scenarios(stopped())
+    [_, grid] = [grid for _, grid in grids(scenario)]
+    rows = {row[1].text: [cell.text for cell in row] for row in grid.rows}
+    assert list(rows) == list(STACKS)
+    assert rows["mean"][2:] == ["50.0", "0.237", "0.974"]
+    said = f"nothing claimed (6 of 6 rounds void: {WHY})"
+    assert rows[STACKS[-1]] == ["model-inconsistency", STACKS[-1], said, "–", "–"]
+    assert said in render(stopped())
+
+
+def test_what_the_runs_own_attack_did_not_learn_is_said_too(tmp_path: Path) -> None:
+    results = inversion(tmp_path)
+    attacking = [run for run in results.runs if run.cell.attack == "dlg"]
+    for run in attacking:
+        run.lines[0]["result"]["resolved"]["role"] = "eavesdropper"
+    attacking[1].footer["evidence"].clear()
+    [scenario] = scenarios(results)
+    assert scenario.passive
+    [(_, grid)] = grids(scenario)
+    assert [[cell.text for cell in row][:3] for row in grid.rows] == [
+        ["dlg", "plain + mean", "24.0"],
+        ["dlg", "secure-sum + mean", "nothing claimed"],
+    ]
+
+
+def test_who_never_claimed_anything_is_named() -> None:
+    assert [silent(scenario) for scenario in scenarios(stopped())] == [["dlg (iterations=3)"]]
+    [note] = [note.text for note in caveats(stopped()) if "never claimed" in note.text]
+    assert note.startswith("dlg (iterations=3) never claimed anything in who sees what")
+    assert not [note for note in caveats(curious()) if "never claimed" in note.text]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("attacks", [("none",), ("none", "sign-flip")])
+def test_leaks_are_readable_in_a_terminal(width: int, attacks: tuple[str, ...]) -> None:
+    results = stopped(attacks)
+    console = Console(width=width, color_system=None)
+    with console.capture() as said:
+        print_results(results, console)
+    lines = said.get().splitlines()
+    assert max(map(len, lines)) <= width
+    start = next(i for i, line in enumerate(lines) if line.startswith("Who was trained on?"))
+    stop = next(i for i, line in enumerate(lines) if "half-width of a 95%" in line)
+    leaks = lines[start:stop]
+    words = set(
+        " ".join(leaks).replace("│", " ").replace(",", " ").replace("sent)", "sent").split()
+    )
+    wanted = f"{BY} {' '.join(STACKS)} {WHY} model-inconsistency hospital cosine nothing claimed"
+    assert set(wanted.split()) <= words
+    assert "at 0.1%" not in "\n".join(leaks), "that is for the page"
+    assert len([line for line in leaks if line.startswith("│ AUC, same hospital")]) == len(
+        attacks
+    ) * (2 if width == 80 else 1)
+
+
+def test_many_stacks_stand_below_each_other() -> None:
+    runs = []
+    for i in range(9):
+        spec = experiment(None, "mean", 0, "phantom")
+        lines = record(spec, {}, evidence=[entry(0, "dlg", "inversion", psnr=float(i), ssim=0.1)])
+        runs.append(Run(Cell("x", "none", f"stack-{i}", 0, spec), lines))
+    console = Console(width=80, color_system=None)
+    with console.capture() as said:
+        print_results(Results(curious().study, runs), console)
+    assert "│ stack-7 │ 7.0 " in said.get()
 
 
 def test_a_claim_may_be_about_what_an_observer_learned() -> None:
