@@ -69,9 +69,8 @@ def taken(shard: Shard, drawn: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tenso
         stop = start + max(1, sum(1 for _ in takewhile(len(shard).__ge__, ends)))
         order = torch.cat(list(drawn[start:stop])).to(shard.inputs.device)
         sizes = [len(where) for where in drawn[start:stop]]
-        yield from zip(
-            shard.inputs[order].split(sizes), shard.targets[order].split(sizes), strict=True
-        )
+        inputs, targets = shard.inputs[order], shard.targets[order]
+        yield from zip(torch.split(inputs, sizes), torch.split(targets, sizes), strict=True)
         start = stop
 
 

@@ -14,7 +14,7 @@ import torch
 from asepsis.core.errors import ConfigError
 from asepsis.core.rng import Streams
 from asepsis.core.samples import Array, Samples, Shard
-from asepsis.core.threat import Evidence
+from asepsis.core.threat import Evidence, ThreatModel
 from asepsis.federation.candidates import Candidates
 from asepsis.federation.scoring import membership
 from asepsis.federation.scoring.kinds import judged
@@ -45,7 +45,7 @@ def candidates(shift: float = 0.0, member: Array | None = None) -> Candidates:
 
 
 def truth(asked: Candidates | None) -> Truth:
-    federation = cast("Any", SimpleNamespace(streams=Streams(0)))
+    federation = cast("Any", SimpleNamespace(streams=Streams(0), attack=None, threat=ThreatModel()))
     return Truth(federation, 0, tuple(range(HOMES)), torch.zeros(1), torch.zeros(1), None, asked)
 
 
@@ -178,3 +178,9 @@ def test_scores_must_be_the_candidates(shape: tuple[int, ...]) -> None:
 def test_without_candidates_there_is_nothing_to_score() -> None:
     with pytest.raises(ConfigError, match="needs candidates"):
         judged(Evidence("membership", {"scores": torch.zeros(0)}), truth(None))
+
+
+def test_groups_whose_members_share_a_column_are_not_told_apart() -> None:
+    alike = np.repeat(noise(N, 2), [3, 2], axis=1)
+    assert leak(alike)["few_clients"] == 1
+    assert leak(noise(N, HOMES))["few_clients"] == 0

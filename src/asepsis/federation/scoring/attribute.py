@@ -9,6 +9,7 @@ from torch import Tensor
 
 from asepsis.core.samples import Array
 from asepsis.core.threat import Evidence
+from asepsis.federation.scoring.asked import asked
 from asepsis.federation.scoring.hospitals import with_bounds
 from asepsis.federation.scoring.truth import Leak, Truth
 from asepsis.metrics.imputation import nearest
@@ -21,11 +22,13 @@ def score(evidence: Evidence, truth: Truth) -> Leak:
     """Compare the attack with guesses that never see the model, on members and on others.
 
     A guess is right when it is the value of ``support`` nearest to the record's own; records that
-    lack the column are left out. ``accuracy/members`` and ``accuracy/others`` are the attack's,
-    ``majority/...`` and ``imputed/...`` the baselines'. ``member_gap`` is the attack's accuracy on
-    members minus others; ``leakage`` is that minus the imputation's own gap, which no model
-    caused; ``excess/members`` and ``excess/others`` are the attack's accuracy minus the
-    imputation's: what the model knows of people in general. All with 95 % intervals over patients.
+    lack the column are left out, and those of which nobody knows whether they were trained on
+    (``excluded``, see :func:`asepsis.federation.scoring.asked.asked`). ``accuracy/members`` and
+    ``accuracy/others`` are the attack's, ``majority/...`` and ``imputed/...`` the baselines'.
+    ``member_gap`` is the attack's accuracy on members minus others; ``leakage`` is that minus the
+    imputation's own gap, which no model caused; ``excess/members`` and ``excess/others`` are the
+    attack's accuracy minus the imputation's: what the model knows of people in general. All with
+    95 % intervals over patients.
     """
     if truth.candidates is None:
         return Leak({})
@@ -43,6 +46,9 @@ def score(evidence: Evidence, truth: Truth) -> Leak:
     figures["member_gap"] = _gap(right["accuracy"], member)
     figures["leakage"] = _gap(better, member)
     scores = {"members": float(member.sum()), "others": float((~member).sum())}
+    scores["excluded"] = float((~asked(truth, truth.candidates)).sum())
+    if not len(member):
+        return Leak(scores)
     for name, figure in figures.items():
         scores |= with_bounds(name, figure, groups, truth)
     return Leak(scores)
@@ -52,7 +58,7 @@ def _true_values(evidence: Evidence, truth: Truth) -> tuple[Array, Array]:
     """Return which records have the column, and the supported value nearest to theirs."""
     assert truth.candidates is not None
     column = int(evidence.measurements["attribute"])
-    known = np.isfinite(truth.candidates.raw.inputs[:, column])
+    known = np.isfinite(truth.candidates.raw.inputs[:, column]) & asked(truth, truth.candidates)
     support = _array(evidence.guesses["support"])
     values = _array(truth.candidates.shard.inputs[:, column])[known]
     return known, support[nearest(values, support)]

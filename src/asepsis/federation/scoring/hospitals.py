@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from asepsis.core.contracts import Draws
 from asepsis.core.rng import Draw
-from asepsis.core.samples import Array
+from asepsis.core.samples import Array, Shard
 from asepsis.core.threat import Evidence
 from asepsis.federation.scoring.truth import Truth
 from asepsis.metrics.inference import indicator
 from asepsis.metrics.intervals import bootstrap_interval
-from asepsis.training.batches import batches
 
 DRAWS = 1000
 
@@ -30,25 +32,45 @@ def rows_for(guesses: Array, hospitals: tuple[int, ...]) -> Array:
     return rows if len(rows) == len(hospitals) else np.repeat(rows[:1], len(hospitals), axis=0)
 
 
+def unknown(asked: int, known: int) -> dict[str, float]:
+    """Return ``unknown_truth``, the share of hospitals that are left out; nothing without any."""
+    return {} if known == asked > 0 else {"unknown_truth": 1 - known / max(asked, 1)}
+
+
 def findings_at(truth: Truth, client: int) -> Array:
-    """Return the classes or findings of a hospital's training samples ``[n, classes]``."""
-    targets = truth.federation.plan.shards[client, "clean"].targets
+    """Return the classes or findings of the samples a hospital trains on ``[n, classes]``."""
+    job = truth.jobs().get(client)
+    targets = truth.federation.plan.shards[client, job.shard if job else "clean"].targets
     return indicator(targets.cpu().numpy(), truth.federation.learner.classes)
 
 
-def labels_trained_on(truth: Truth, client: int) -> tuple[Array, int]:
+def used_by(truth: Truth, client: int) -> tuple[Shard, Tensor] | None:
+    """Return what a hospital trained on in this round: its samples, and which ones its steps drew.
+
+    Positions come as often as they were used. ``None`` where nobody knows: an attack replaced the
+    training, or the trainer does not say (see :class:`asepsis.core.contracts.Draws`).
+    """
+    federation, job = truth.federation, truth.jobs().get(client)
+    trainer = federation.plan.trainer
+    if job is None or not isinstance(trainer, Draws):
+        return None
+    shard = federation.plan.shards[client, job.shard]
+    rng = federation.streams.at(Draw.BATCH, truth.round, client)
+    drawn = trainer.drawn(len(shard), job.work, rng)
+    return shard, torch.cat([torch.zeros(0, dtype=torch.int64), *drawn]).to(shard.inputs.device)
+
+
+def labels_trained_on(truth: Truth, client: int) -> tuple[Array, int] | None:
     """Count the labels that one hospital's local steps of this round used ``[classes]``.
 
     A sample counts as often as it was used; the number of samples counted so comes with them.
-    Stragglers take fewer steps.
+    ``None`` where nobody knows.
     """
-    federation = truth.federation
-    shard, trainer = federation.plan.shards[client, "clean"], federation.plan.trainer
-    work = federation.cohort(truth.round).work.get(client, 1.0)
-    rng = federation.streams.at(Draw.BATCH, truth.round, client)
-    steps = trainer.recipe(len(shard), work).steps
-    used = [targets.cpu().numpy() for _, targets in batches(shard, trainer.batch, steps, rng)]
-    found = indicator(np.concatenate(used), federation.learner.classes)
+    used = used_by(truth, client)
+    if used is None:
+        return None
+    shard, places = used
+    found = indicator(shard.targets[places].cpu().numpy(), truth.federation.learner.classes)
     return found.sum(axis=0).astype(np.int64), len(found)
 
 

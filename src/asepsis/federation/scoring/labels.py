@@ -7,7 +7,13 @@ import numpy as np
 from asepsis.core.rng import Draw
 from asepsis.core.samples import Array, Kind
 from asepsis.core.threat import Evidence
-from asepsis.federation.scoring.hospitals import labels_trained_on, rows_for, subjects, with_bounds
+from asepsis.federation.scoring.hospitals import (
+    labels_trained_on,
+    rows_for,
+    subjects,
+    unknown,
+    with_bounds,
+)
 from asepsis.federation.scoring.truth import Leak, Truth
 from asepsis.metrics.inference import apportioned, count_scores, drawn_counts, indicator
 
@@ -21,13 +27,18 @@ def score(evidence: Evidence, truth: Truth) -> Leak:
     from the public distribution, with the true number of labels; ``prior_count_error`` for the
     most likely of them; ``gain`` is what the attack is better by than that, with its interval over
     hospitals: leakage. Behind a secure sum the mean hospital's counts are scored for every
-    present hospital.
+    present hospital. Left out (``unknown_truth``, a share) are hospitals of which nobody knows
+    what they used: an attack replaced their training, or the trainer does not say.
     """
     asked = subjects(evidence, truth)
-    found = [labels_trained_on(truth, client) for client in asked]
-    real, totals = np.stack([counts for counts, _ in found]), np.array([n for _, n in found])
-    guess = rows_for(np.asarray(evidence.guesses["counts"].cpu().numpy()), asked)
-    scores = count_scores(guess, real) | {"hospitals": float(len(asked))}
+    rows = rows_for(np.asarray(evidence.guesses["counts"].cpu().numpy()), asked)
+    pairs = [(labels_trained_on(truth, who), row) for who, row in zip(asked, rows, strict=True)]
+    known = [(*used, row) for used, row in pairs if used is not None]
+    left_out = unknown(len(asked), len(known))
+    if not known:
+        return Leak(left_out)
+    real, totals, guess = (np.stack(part) for part in zip(*known, strict=True))
+    scores = count_scores(guess, real) | {"hospitals": float(len(known))} | left_out
     return Leak(scores | _beyond_the_public(guess, real, totals, truth))
 
 

@@ -18,6 +18,8 @@ from asepsis.core.rng import Draw, Streams
 from asepsis.core.samples import Array
 from asepsis.core.threat import Evidence
 from asepsis.federation.candidates import Candidates
+from asepsis.federation.scoring.asked import among
+from asepsis.federation.scoring.asked import asked as asked_about
 from asepsis.federation.scoring.truth import Leak, Truth
 from asepsis.metrics.blind import blind_scores, member_odds
 from asepsis.metrics.intervals import Interval
@@ -72,16 +74,23 @@ def score(evidence: Evidence, truth: Truth) -> Leak:
     ``which-hospital/auc``: for a member, the chance that its own hospital's column is higher than
     another's; one half where columns are the same. ``federation/``: members of any hospital
     against all non-members, by the mean over columns. ``few_clients`` is 1 where fewer than 5
-    hospitals are told apart or compared, ``unscored`` the share of candidates without a score.
+    hospitals are told apart or compared, ``unscored`` the share of candidates without a score,
+    ``excluded`` how many are left out because an attack changed what their hospital trained on,
+    see :func:`asepsis.federation.scoring.asked.asked`.
 
     Raises:
         ConfigError: there are no candidates, or the scores are not theirs.
     """
-    candidates = truth.candidates
-    if candidates is None or not len(candidates.member):
+    everybody = truth.candidates
+    if everybody is None or not len(everybody.member):
         raise ConfigError("membership needs candidates", place="candidates.members")
+    where = asked_about(truth, everybody)
+    candidates, excluded = among(everybody, where), float((~where).sum())
+    if not where.any():
+        return Leak({"excluded": excluded})
     homes = np.unique(candidates.home)
-    columns = _columns(evidence, homes, len(candidates.member))
+    given = _given(evidence, len(where))[where]
+    columns = _columns(given, evidence.clients, homes)
     rng = truth.federation.streams.at(Draw.BOOTSTRAP, truth.round)
     weights = patient_weights(candidates.groups, candidates.member, rng)
     blind = _blind(candidates, truth.federation.streams)
@@ -98,7 +107,8 @@ def score(evidence: Evidence, truth: Truth) -> Leak:
         curves[f"{name} (blind)"] = roc_curve(known[usable], kept.member)
     scores |= _which_hospital(columns, candidates, homes, weights)
     scores |= _federation(columns, blind, candidates, weights)
-    scores["few_clients"] = float(len(evidence.clients or homes) < FEWEST)
+    scores["few_clients"] = float(_told_apart(given, homes) < FEWEST)
+    scores["excluded"] = excluded
     scores["unscored"] = float(np.mean(~np.isfinite(columns).any(axis=1)))
     return Leak(scores, curves=curves)
 
@@ -123,8 +133,8 @@ def elsewhere(candidates: Candidates, homes: Array) -> Pairs:
     )
 
 
-def _columns(evidence: Evidence, homes: Array, candidates: int) -> Array:
-    """Return scores ``[n, homes]``: the same for all where nobody is told apart, NaN if unknown.
+def _given(evidence: Evidence, candidates: int) -> Array:
+    """Return the scores ``[n]`` or ``[n, clients]`` that were claimed.
 
     A score that is no number knows nothing: it is its column's median.
     """
@@ -136,14 +146,23 @@ def _columns(evidence: Evidence, homes: Array, candidates: int) -> Array:
             got=given.shape,
             fix=f"return scores of shape {(candidates,)} or {(candidates, width)}",
         )
-    given = _informed(given.reshape(candidates, -1)).reshape(given.shape)
+    return _informed(given.reshape(candidates, -1)).reshape(given.shape)
+
+
+def _columns(given: Array, clients: tuple[int, ...], homes: Array) -> Array:
+    """Return scores ``[n, homes]``: the same for all where nobody is told apart, NaN if unknown."""
     if given.ndim == 1:
         return np.repeat(given[:, None], len(homes), axis=1)
-    made = np.full((candidates, len(homes)), np.nan)
+    made = np.full((len(given), len(homes)), np.nan)
     for place, home in enumerate(homes):
-        if int(home) in evidence.clients:
-            made[:, place] = given[:, evidence.clients.index(int(home))]
+        if int(home) in clients:
+            made[:, place] = given[:, clients.index(int(home))]
     return made
+
+
+def _told_apart(given: Array, homes: Array) -> int:
+    """Count columns that differ: members of a group share one."""
+    return len(homes) if given.ndim == 1 else len({column.tobytes() for column in given.T})
 
 
 def _informed(given: Array) -> Array:

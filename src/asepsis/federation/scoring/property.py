@@ -7,7 +7,13 @@ from torch import Tensor
 
 from asepsis.core.samples import Array
 from asepsis.core.threat import Evidence
-from asepsis.federation.scoring.hospitals import findings_at, rows_for, subjects, with_bounds
+from asepsis.federation.scoring.hospitals import (
+    findings_at,
+    rows_for,
+    subjects,
+    unknown,
+    with_bounds,
+)
 from asepsis.federation.scoring.truth import Leak, Truth
 from asepsis.metrics.inference import rank_agreement, share_errors
 
@@ -20,11 +26,17 @@ def score(evidence: Evidence, truth: Truth) -> Leak:
     by: leakage. Their intervals are over hospitals, of which there are few (``hospitals``): with
     four they say little. ``rank`` is Spearman's correlation across hospitals. Behind a secure sum
     the one guess is scored for every present hospital, and ``pooled_error`` says how well it knows
-    all of them together.
+    all of them together. Hospitals whose training an attack replaced are left out
+    (``unknown_truth``, a share).
     """
-    asked = subjects(evidence, truth)
+    everybody, jobs = subjects(evidence, truth), truth.jobs()
+    where = [i for i, client in enumerate(everybody) if client in jobs]
+    asked = tuple(everybody[i] for i in where)
+    left_out = unknown(len(everybody), len(asked))
+    if not asked:
+        return Leak(left_out)
     real = np.stack([findings_at(truth, client).mean(axis=0) for client in asked])
-    guess = rows_for(_array(evidence.guesses["shares"]), asked)
+    guess = rows_for(_array(evidence.guesses["shares"]), everybody)[where]
     errors, usual = share_errors(guess, real), share_errors(_federation(truth)[None], real)
     hospitals = np.arange(len(asked))
     scores = {
@@ -35,10 +47,11 @@ def score(evidence: Evidence, truth: Truth) -> Leak:
         ),
         "rank": rank_agreement(guess, real),
         "hospitals": float(len(asked)),
+        **left_out,
     }
     for name, title in (("closed_form", "closed_form_error"), ("prior", "prior_error")):
         if name in evidence.guesses:
-            other = rows_for(_array(evidence.guesses[name]), asked)
+            other = rows_for(_array(evidence.guesses[name]), everybody)[where]
             scores[title] = float(share_errors(other, real).mean())
     if not evidence.clients and evidence.about is None:
         scores["pooled_error"] = float(np.abs(guess[0] - _pooled(truth, asked)).mean())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from asepsis.core.contracts import Job
 from asepsis.core.samples import Shard
 from asepsis.core.updates import Individual
 from asepsis.federation.candidates import Candidates
@@ -31,6 +32,16 @@ class Truth:
     sent: Individual | None = None
     candidates: Candidates | None = None
     public: Shard | None = None
+
+    def jobs(self) -> dict[int, Job]:
+        """Return what every present hospital trained in this round, and on which data.
+
+        Hospitals whose training an attack replaced are not there: nobody knows what they used.
+        """
+        federation = self.federation
+        cohort = federation.cohort(self.round)
+        hostile = federation.hostile(cohort, self.round)
+        return {job.client: job for job in federation.jobs(cohort, hostile, self.round)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
