@@ -12,7 +12,7 @@ from torch import Tensor
 
 from asepsis.core.contracts import BroadcastAttack, ServerAttack, Trainer
 from asepsis.core.rng import Draw, Streams
-from asepsis.core.samples import Shard
+from asepsis.core.samples import Array, Shard
 from asepsis.core.threads import one_thread
 from asepsis.core.threat import BroadcastView, Facts, ServerView
 from asepsis.core.updates import Individual, Rows, State
@@ -20,6 +20,7 @@ from asepsis.federation.federation import Federation
 from asepsis.federation.scoring.inversion import compared, labels_right
 from asepsis.metrics.intervals import Interval, t_interval
 from asepsis.metrics.leakage import match
+from asepsis.metrics.reconstruction import distances
 from asepsis.training.learner import Learner
 from asepsis.training.sgd import Sgd
 
@@ -104,7 +105,8 @@ def invert_targets(
         shard = Shard(targets.inputs[own], targets.targets[own])
         rest = Shard(*(_without(part, own) for part in (targets.inputs, targets.targets)))
         guesses = _attacked(attack, learner, row, shard, public, how, Streams(seed), i)
-        found, pair = _scored(guesses, shard, rest, public)
+        chance = Streams(seed).at(Draw.BOOTSTRAP, i)
+        found, pair = _scored(guesses, shard, rest, public, chance)
         scores.append(found)
         for name, part in pair.items() if i < shown else ():
             pictures.setdefault(name, []).append(part)
@@ -160,27 +162,38 @@ def _attacked(
 
 
 def _scored(
-    guesses: dict[str, Tensor], shard: Shard, rest: Shard, public: Shard | None
+    guesses: dict[str, Tensor],
+    shard: Shard,
+    rest: Shard,
+    public: Shard | None,
+    rng: np.random.Generator,
 ) -> tuple[dict[str, float], dict[str, Tensor]]:
     """Score one target; other targets and public samples are the candidates beside it."""
     if "inputs" not in guesses:
         return {}, {}
-    guess, real = (part.float().cpu().numpy() for part in (guesses["inputs"], shard.inputs))
-    mine, matched = match(guess, real)
-    everyone = np.concatenate([real, rest.inputs.cpu().numpy()])
-    known = None if public is None else public.inputs.cpu().numpy()
-    found = compared(guess[mine], everyone, matched, known) | {"pairs": float(len(mine))}
+    guess, real, other = _arrays(guesses["inputs"], shard.inputs, rest.inputs)
+    pairs = mine, matched = match(guess, real)
+    known = None if public is None else _arrays(public.inputs)[0]
+    others = other if known is None else np.concatenate([other, known])
+    found = compared(guess, real, pairs, known, others, rng) | {"pairs": float(len(mine))}
     found |= labels_right(guesses, mine, shard.targets[matched])
     pair = {"truth": shard.inputs[matched].cpu(), "guess": torch.from_numpy(guess[mine])}
     if "targets" in guesses and shard.targets.dim() == 4:
-        second = guesses["targets"].float().cpu().numpy()[mine]
-        images = torch.cat([shard.targets, rest.targets])[:, :1].cpu().numpy()
-        held = None if public is None else public.targets[:, :1].cpu().numpy()
-        theirs = compared(second, images, matched, held)
+        second, images, beside = _arrays(
+            guesses["targets"], shard.targets[:, :1], rest.targets[:, :1]
+        )
+        held = None if public is None else _arrays(public.targets[:, :1])[0]
+        candidates = beside if held is None else np.concatenate([beside, held])
+        costs = distances(guess, np.concatenate([real, others]))
+        theirs = compared(second, images, pairs, held, candidates, rng, costs)
         found |= {f"target/{name}": value for name, value in theirs.items()}
         pair["truth_target"] = torch.from_numpy(images[matched])
-        pair["guess_target"] = torch.from_numpy(second)
+        pair["guess_target"] = torch.from_numpy(second[mine])
     return found, pair
+
+
+def _arrays(*parts: Tensor) -> tuple[Array, ...]:
+    return tuple(part.detach().float().cpu().contiguous().numpy() for part in parts)
 
 
 def _without(part: Tensor, own: slice) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from asepsis.core.samples import Array
 from asepsis.metrics.features import feature_distance
@@ -19,8 +20,12 @@ SUCCESS_MSE = 0.01
 CAP_DB = 100.0
 """Equal images have no finite ratio; this is what float32 pixels cannot exceed by much."""
 BLOCK = 256
+DRAWS = 200
+"""So often chance is tried."""
 
 Values = dict[str, NDArray[np.float64]]
+Pairs = tuple[Array, Array]
+"""Places of guesses, and of the true inputs that they belong to: see :func:`.leakage.match`."""
 
 
 def each(guesses: Array, truths: Array) -> Values:
@@ -71,26 +76,55 @@ def distances(ones: Array, others: Array) -> NDArray[np.float64]:
     return np.nan_to_num(found, nan=HOPELESS, posinf=HOPELESS)
 
 
-def ranks(guesses: Array, truths: Array, others: Array) -> NDArray[np.float64]:
-    """Rank of each true input among real candidates by distance to its reconstruction, ``[k]``.
+def ranks(own: Array, others: Array) -> NDArray[np.float64]:
+    """Rank distances ``[k]`` to true inputs among those to other candidates, ``[k, m]``.
 
-    Candidates are all ``truths`` and ``others``; 1 is the nearest, and ties count half: a
-    reconstruction that says nothing has the middle rank.
+    1 is the nearest, and ties count half: a reconstruction that says nothing has the middle rank.
 
     Example:
-        >>> ranks(np.array([[0.1]]), np.array([[0.0]]), np.array([[1.0], [0.11]])).tolist()
-        [2.0]
+        >>> ranks(np.array([0.1, 3.0]), np.array([[1.0, 0.05], [3.0, 4.0]])).tolist()
+        [2.0, 1.5]
     """
-    gaps = distances(guesses, np.concatenate([truths, others]))
-    own = np.diagonal(gaps)[:, None]
-    ties = (gaps == own).sum(axis=1) - 1
-    return np.asarray(1 + (gaps < own).sum(axis=1) + ties / 2, np.float64)
+    nearer, ties = others < own[:, None], others == own[:, None]
+    return np.asarray(1 + nearer.sum(axis=1) + ties.sum(axis=1) / 2, np.float64)
 
 
-def reidentified(guesses: Array, truths: Array, others: Array) -> Values:
-    """Return ``rank``, ``reciprocal_rank`` and ``top1`` among candidates, ``[k]`` each."""
-    rank = ranks(guesses, truths, others)
-    return {"rank": rank, "reciprocal_rank": 1 / rank, "top1": _share(rank == 1)}
+def reidentified(
+    gaps: Array, used: int, pairs: Pairs, rng: np.random.Generator, costs: Array | None = None
+) -> dict[str, float]:
+    """Return how well guesses tell their true inputs from inputs that nobody trained on.
+
+    ``gaps`` ``[b, used + m]`` are the distances of all guesses to the inputs used, and to m
+    others. ``rank``, ``reciprocal_rank`` and ``top1`` are of each pair's true input among itself
+    and the others (``candidates``). A guess is paired with what it matches best out of several,
+    and so beats others by chance: ``chance/top1`` and ``chance/rank`` are what the same guesses
+    would have if any ``used`` of all inputs had been the ones used, paired by the same rule over
+    ``costs`` (``gaps``, when not given). ``excess/top1`` is what exceeds that; it takes the inputs
+    used and the others to be of one kind.
+    """
+    costs = gaps if costs is None else costs
+    mine, matched = pairs
+    rank = ranks(gaps[mine, matched], gaps[mine, used:])
+    drawn = [_by_chance(gaps, costs, used, rng) for _ in range(DRAWS)]
+    top1, chance = float(np.mean(rank == 1)), float(np.mean([np.mean(one == 1) for one in drawn]))
+    return {
+        "rank": float(rank.mean()),
+        "reciprocal_rank": float((1 / rank).mean()),
+        "top1": top1,
+        "chance/rank": float(np.mean([one.mean() for one in drawn])),
+        "chance/top1": chance,
+        "excess/top1": top1 - chance,
+        "candidates": float(1 + gaps.shape[1] - used),
+    }
+
+
+def _by_chance(
+    gaps: Array, costs: Array, used: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    order = rng.permutation(gaps.shape[1])
+    truths, others = order[:used], order[used:]
+    mine, matched = linear_sum_assignment(costs[:, truths])
+    return ranks(gaps[mine, truths[matched]], gaps[np.ix_(mine, others)])
 
 
 def prior_guesses(truths: Array, known: Array) -> dict[str, Array]:

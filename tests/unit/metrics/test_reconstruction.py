@@ -7,6 +7,7 @@ import pytest
 
 from asepsis.core.samples import Array
 from asepsis.metrics.features import feature_distance
+from asepsis.metrics.leakage import match
 from asepsis.metrics.reconstruction import (
     averaged,
     beside_priors,
@@ -55,18 +56,62 @@ def test_distances_agree_with_brute_force() -> None:
 def test_ranks_agree_with_sorting() -> None:
     truths, others = images(4, 1, 4), images(50, 2, 4)
     guesses = truths + 0.6 * images(4, 3, 4)
-    pool = np.concatenate([truths, others])
-    for i, rank in enumerate(ranks(guesses, truths, others)):
+    own = np.diagonal(distances(guesses, truths))
+    for i, rank in enumerate(ranks(own, distances(guesses, others))):
+        pool = np.concatenate([truths[i : i + 1], others])
         order = np.argsort(((pool - guesses[i]) ** 2).mean(axis=(1, 2, 3)))
-        assert rank == 1 + order.tolist().index(i)
+        assert rank == 1 + order.tolist().index(0)
 
 
 def test_a_guess_that_says_nothing_has_the_middle_rank() -> None:
-    truths = np.array([[1.0], [-1.0]])
-    found = reidentified(np.zeros((2, 1)), truths, np.array([[1.0], [-1.0], [1.0]]))
-    assert found["rank"].tolist() == [3.0, 3.0]
-    assert found["top1"].tolist() == [0.0, 0.0]
-    assert found["reciprocal_rank"].tolist() == pytest.approx([1 / 3] * 2)
+    gaps = np.ones((2, 5))
+    found = reidentified(gaps, 2, (np.arange(2), np.arange(2)), rng(0))
+    assert (found["rank"], found["top1"], found["candidates"]) == (2.5, 0.0, 4.0)
+    assert found["reciprocal_rank"] == pytest.approx(0.4)
+    assert found["chance/rank"] == 2.5
+
+
+def rng(seed: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(seed))
+
+
+def told(guesses: np.ndarray, real: np.ndarray, others: np.ndarray) -> dict[str, float]:
+    gaps = distances(guesses, np.concatenate([real, others]))
+    return reidentified(gaps, len(real), match(guesses, real), rng(1))
+
+
+@pytest.mark.parametrize(("guesses", "used"), [(1, 30), (5, 30), (30, 30), (40, 5)])
+def test_useless_guesses_look_right_by_chance_and_have_no_excess(guesses: int, used: int) -> None:
+    """One that knows nothing is nearest to one of 30 used, rather than of 30 others, half the time.
+
+    Pairing the best of many guesses with the best of many inputs only adds to that.
+    """
+    found = []
+    for seed in range(40):
+        drawn = rng(seed)
+        real, others, blind = (drawn.normal(size=(n, 6)) for n in (used, 30, guesses))
+        found.append(told(blind, real, others))
+    mean = {name: np.mean([one[name] for one in found]) for name in found[0]}
+    assert mean["top1"] > 0.2
+    spread = np.std([one["excess/top1"] for one in found]) / 40**0.5
+    assert abs(mean["excess/top1"]) < 3 * spread + 1e-9
+    if guesses == 1:
+        assert mean["chance/top1"] == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_mean_of_public_inputs_as_a_guess_has_no_excess() -> None:
+    real, others = rng(0).normal(size=(20, 6)), rng(1).normal(size=(30, 6))
+    mean = np.repeat(others.mean(axis=0)[None], 4, axis=0)
+    assert told(mean, real, others)["excess/top1"] < 0.1
+
+
+def test_exact_guesses_have_all_the_excess_there_is() -> None:
+    """By chance an input used is among the 20 of 60 that are taken for used: one in three."""
+    real, others = rng(0).normal(size=(20, 6)), rng(1).normal(size=(40, 6))
+    found = told(real, real, others)
+    assert (found["top1"], found["rank"]) == (1.0, 1.0)
+    assert found["chance/top1"] == pytest.approx(1 / 3, abs=0.05)
+    assert found["excess/top1"] == pytest.approx(2 / 3, abs=0.05)
 
 
 def test_leakage_is_what_exceeds_the_better_prior() -> None:

@@ -15,6 +15,7 @@ from asepsis.core.threat import Evidence
 from asepsis.federation.scoring.truth import Leak, Truth
 from asepsis.metrics.inference import indicator
 from asepsis.metrics.leakage import RADIUS, mse, psnr, ssim
+from asepsis.metrics.reconstruction import CAP_DB
 
 DATA_RANGE = 2.0
 """Prepared pixels lie in [-1, 1]."""
@@ -70,7 +71,7 @@ def _compared(
 def _figures(pairs: list[tuple[Array, Array]], kind: Kind) -> dict[str, list[float]]:
     found = {"mse": [mse(a, b) for a, b in pairs]}
     if kind in PIXELS:
-        found["psnr"] = [psnr(a, b, DATA_RANGE) for a, b in pairs]
+        found["psnr"] = [min(psnr(a, b, DATA_RANGE), CAP_DB) for a, b in pairs]
         if min(pairs[0][0].shape[-2:]) > 2 * RADIUS:
             found["ssim"] = [ssim(a, b, DATA_RANGE) for a, b in pairs]
     return found

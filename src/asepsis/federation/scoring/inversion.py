@@ -9,67 +9,96 @@ from torch import Tensor
 from asepsis.core.rng import Draw
 from asepsis.core.samples import Array, Shard
 from asepsis.core.threat import Evidence
+from asepsis.federation.scoring.hospitals import subjects, unknown, used_by
 from asepsis.federation.scoring.truth import Leak, Truth
 from asepsis.metrics.leakage import match
 from asepsis.metrics.reconstruction import (
+    Pairs,
     Values,
     averaged,
     beside_priors,
+    distances,
     each,
     inside,
     reidentified,
 )
-from asepsis.training.batches import batches
 
 
 def score(evidence: Evidence, truth: Truth) -> Leak:
     """Set reconstructions beside the true samples that they match best.
 
     The truth is every sample that the hospital trained on in this round, over all its local
-    steps; when the channel does not tell whose update it was, those of every present hospital:
-    the attack gets the benefit of the doubt. Figures are means over the pairs, see
+    steps; when the channel does not tell whose update it was, those of every hospital that may be
+    behind it: the attack gets the benefit of the doubt. Figures are means over the pairs, see
     :mod:`asepsis.metrics.reconstruction`: how close they are, the rank of the true sample among
-    those used and the public ones (``candidates`` in all), and what exceeds priors that need no
+    public ones (``candidates`` in all) beside chance, and what exceeds priors that need no
     gradient. Of paired images the same for the second image (``target/...``), and inside the mask
-    of the body (``inside/...``). ``used`` and ``guessed`` count samples.
+    of the body (``inside/...``). ``used`` and ``guessed`` count samples. Hospitals are left out
+    (``unknown_truth``, a share) where an attack replaced their training, or the trainer does not
+    say which samples it draws.
     """
-    owners = truth.present if evidence.about is None else (evidence.about,)
-    used = _joined([_used(truth, client) for client in owners])
+    owners = subjects(evidence, truth)
+    known = [part for part in (_used(truth, client) for client in owners) if part is not None]
+    left_out = unknown(len(owners), len(known))
     guess = _array(evidence.guesses["inputs"])
+    count = float(sum(len(part) for part in known))
+    scores = {"used": count, "guessed": float(len(guess)), **left_out} if known else left_out
+    if not (count and len(guess)):
+        return Leak(scores)
+    found, pictures = _beside(guess, evidence.guesses, _joined(known), truth)
+    return Leak({**found, **scores}, pictures)
+
+
+def _beside(
+    guess: Array, guesses: dict[str, Tensor], used: Shard, truth: Truth
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    rng = truth.federation.streams.at(Draw.BOOTSTRAP, truth.round, 3)
     real, public = _array(used.inputs), truth.public
-    mine, matched = match(guess, real)
+    pairs = mine, matched = match(guess, real)
     known = None if public is None else _array(public.inputs)
-    scores = compared(guess[mine], real, matched, known)
-    scores |= labels_right(evidence.guesses, mine, used.targets[matched])
+    scores = compared(guess, real, pairs, known, known, rng)
+    scores |= labels_right(guesses, mine, used.targets[matched])
     pictures = {"truth": used.inputs[matched].cpu(), "guess": torch.from_numpy(guess[mine])}
     if used.targets.dim() == 4:
         body = _array(used.targets[:, 1])[matched] > 0.5
         scores |= _named("inside", averaged(inside(guess[mine], real[matched], body)))
-        if "targets" in evidence.guesses:
-            second = _array(evidence.guesses["targets"])[mine]
+        if "targets" in guesses:
+            second = _array(guesses["targets"])
             images = _array(used.targets[:, :1])
             held = None if public is None else _array(public.targets[:, :1])
-            scores |= _named("target", compared(second, images, matched, held))
-            scores |= _named("target/inside", averaged(inside(second, images[matched], body)))
+            costs = None if known is None else distances(guess, np.concatenate([real, known]))
+            theirs = compared(second, images, pairs, held, held, rng, costs)
+            scores |= _named("target", theirs)
+            outline = inside(second[mine], images[matched], body)
+            scores |= _named("target/inside", averaged(outline))
             pictures["truth_target"] = torch.from_numpy(images[matched])
-            pictures["guess_target"] = torch.from_numpy(second)
-    counts = {"used": float(len(real)), "guessed": float(len(guess))}
-    return Leak({**scores, **counts}, pictures)
+            pictures["guess_target"] = torch.from_numpy(second[mine])
+    return scores, pictures
 
 
-def compared(guess: Array, real: Array, matched: Array, known: Array | None) -> dict[str, float]:
-    """Return figures of guesses ``[k, ...]`` that belong to ``real[matched]``.
+def compared(
+    guess: Array,
+    real: Array,
+    pairs: Pairs,
+    known: Array | None,
+    others: Array | None,
+    rng: np.random.Generator,
+    costs: Array | None = None,
+) -> dict[str, float]:
+    """Return figures of guesses ``[b, ...]`` beside the inputs used ``[m, ...]``, as paired.
 
-    ``known`` are public samples: candidates beside the true ones, and what priors are made of.
+    ``known`` are what priors are made of; ``others`` are candidates that nobody trained on. The
+    pairs minimize ``costs`` ``[b, m + len(others)]``: the distances, when not given.
     """
-    truths = real[matched]
-    known = known if known is not None and len(known) else None
-    rest = np.delete(real, matched, axis=0)
-    others = rest if known is None else np.concatenate([rest, known])
-    found: Values = {**each(guess, truths), **reidentified(guess, truths, others)}
-    if known is not None:
-        found |= beside_priors(guess, truths, known)
-    return {**averaged(found), "candidates": float(len(truths) + len(others))}
+    mine, matched = pairs
+    found: Values = each(guess[mine], real[matched])
+    if known is not None and len(known):
+        found |= beside_priors(guess[mine], real[matched], known)
+    scores = averaged(found)
+    if others is None or not len(others):
+        return scores
+    gaps = distances(guess, np.concatenate([real, others]))
+    return scores | reidentified(gaps, len(real), pairs, rng, costs)
 
 
 def labels_right(guesses: dict[str, Tensor], mine: Array, targets: Tensor) -> dict[str, float]:
@@ -80,16 +109,13 @@ def labels_right(guesses: dict[str, Tensor], mine: Array, targets: Tensor) -> di
     return {"label_accuracy": float((said == targets.cpu()).float().mean())}
 
 
-def _used(truth: Truth, client: int) -> Shard:
+def _used(truth: Truth, client: int) -> Shard | None:
     """Return every sample that a hospital's local steps of this round drew, each once."""
-    plan, federation = truth.federation.plan, truth.federation
-    shard = plan.shards[client, "clean"]
-    work = federation.cohort(truth.round).work.get(client, 1.0)
-    steps = plan.trainer.recipe(len(shard), work).steps
-    rng = federation.streams.at(Draw.BATCH, truth.round, client)
-    places = torch.arange(len(shard))
-    drawn = [where for where, _ in batches(Shard(places, places), plan.trainer.batch, steps, rng)]
-    once = torch.unique(torch.cat(drawn)).to(shard.inputs.device)
+    used = used_by(truth, client)
+    if used is None:
+        return None
+    shard, places = used
+    once = torch.unique(places)
     return Shard(shard.inputs[once], shard.targets[once])
 
 
