@@ -277,7 +277,8 @@ class BroadcastAttack(ServerAttack, Protocol):
     """A malicious server: it changes what it sends before it looks at what comes back.
 
     Updates come back relative to what each hospital received. The server throws the aggregate of
-    a tampered round away: the model stays.
+    a tampered round away: the model stays. It is a run's one attack, never one of those who only
+    watch; one that tampers with some options only says in ``tampers`` (bool) whether it does.
     """
 
     def tamper(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -33,11 +33,12 @@ from asepsis.core.samples import DataFacts, Hospital, Kind, Prepare, Samples, Sh
 from asepsis.core.stages import Inspector
 from asepsis.core.threat import Role, Sees, ThreatModel
 from asepsis.defenses.pipeline import Pipeline
-from asepsis.federation.candidates import draw_candidates
-from asepsis.federation.desk import RootData, joined
-from asepsis.federation.federation import RUNS_OWN, Federation, Schedule, Watch
+from asepsis.federation.desk import RootData
+from asepsis.federation.federation import Federation, Schedule, Watch
+from asepsis.federation.observing import tampers
 from asepsis.federation.optimizers import FedAvg
 from asepsis.federation.oracle import Oracle
+from asepsis.federation.watching import check_observers, watched
 from asepsis.training.learner import Learner
 
 A = TypeVar("A", bound=Attack)
@@ -140,7 +141,7 @@ def assemble(parts: Parts) -> tuple[Federation, Oracle]:
         streams=parts.streams,
         root=None if parts.root is None else RootData(prepare(parts.root[0]), parts.root[1]),
         unseen=parts.unseen,
-        **_watched(parts, prepare),
+        **watched(parts, prepare),
         name=parts.name,
     )
     return federation, Oracle(federation, prepare, parts.probes)
@@ -157,23 +158,6 @@ def _target_shape(shards: Mapping[tuple[int, str], Shard], classes: int) -> tupl
     """Return the shape of one target that can be differentiated: soft labels, or one image."""
     targets = next(iter(shards.values())).targets
     return (1, *targets.shape[2:]) if targets.dim() == 4 else (classes,)
-
-
-def _watched(parts: Parts, prepare: Prepare) -> dict[str, Any]:
-    """Return who watches, an attack by the server too, and what they are asked about."""
-    observers = dict(parts.observers)
-    if isinstance(parts.attack, ServerAttack | ModelAttack):
-        overhears = parts.threat.role is Role.EAVESDROPPER
-        sees: Literal["delivery", "messages"] = "messages" if overhears else "delivery"
-        observers[RUNS_OWN] = Watch(parts.attack, parts.threat.when, sees)
-    if not observers:
-        return {}
-    public = joined([hospital.validation for hospital in parts.hospitals])
-    return {
-        "observers": observers,
-        "candidates": draw_candidates(parts.hospitals, parts.candidates, prepare, parts.streams),
-        "public": prepare(public) if len(public) else None,
-    }
 
 
 def fitted(parts: Parts) -> Parts:
@@ -248,7 +232,7 @@ def check(parts: Parts) -> None:
     _check_cohort(parts)
     _check_desk(parts)
     _check_inspectors(parts)
-    _check_observers(parts)
+    check_observers(parts)
 
 
 def _check_kinds(parts: Parts) -> None:
@@ -347,7 +331,8 @@ def _check_attack(parts: Parts) -> None:
             fix=f"classes are numbered 0 to {len(classes) - 1}: {', '.join(classes)}",
         )
     passive = isinstance(attack, ServerAttack | ModelAttack)
-    if passive == (threat.role is Role.CLIENT):
+    overhears = threat.role is Role.EAVESDROPPER
+    if passive == (threat.role is Role.CLIENT) or (overhears and tampers(attack)):
         fitting = "server" if passive else "client"
         raise ConfigError(
             f"this attack is made by a {fitting}",
@@ -392,21 +377,6 @@ def _check_desk(parts: Parts) -> None:
             got=f'"mimic" with sees = "{parts.threat.sees}"',
             fix='set sees = "omniscient", or telemetry = "own"',
         )
-
-
-def _check_observers(parts: Parts) -> None:
-    for name, watch in parts.observers.items():
-        kinds = getattr(watch.attack, "kinds", frozenset(Kind))
-        if parts.facts.kind not in kinds:
-            raise ConfigError(
-                f"this observer does not work on data of kind '{parts.facts.kind}'",
-                place="observe",
-                got=name,
-                fix=f"it works on: {', '.join(sorted(kinds))}",
-            )
-        fits = getattr(watch.attack, "check", None)
-        if fits is not None:
-            fits(parts)
 
 
 def _check_inspectors(parts: Parts) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from asepsis.core.channel import Carried
 from asepsis.core.contracts import BroadcastAttack, ModelAttack, ServerAttack
+from asepsis.core.errors import ConfigError
 from asepsis.core.rng import Draw
 from asepsis.core.samples import Shard
 from asepsis.core.threads import one_thread
@@ -34,28 +36,45 @@ class Seen:
     evidence: Evidence
 
 
+def tampers(attack: object) -> TypeGuard[BroadcastAttack]:
+    """Whether an attack changes what the server sends, with the options that it has."""
+    return isinstance(attack, BroadcastAttack) and bool(getattr(attack, "tampers", True))
+
+
 def tampered(
     federation: Federation, minds: State, cohort: Cohort, facts: Facts, sent: Tensor
 ) -> tuple[State, dict[int, Tensor]]:
     """Let a malicious server change what it sends: absolute rows by client."""
-    told: dict[int, Tensor] = {}
-    for name, watch in federation.observers.items():
-        attack = watch.attack
-        if not (isinstance(attack, BroadcastAttack) and watch.when.active(facts.round)):
-            continue
-        view = BroadcastView(
-            facts=replace(facts, received=sent.clone()),
-            sent=sent.clone(),
-            cohort=cohort.present,
-            learner=federation.learner,
-            public=_own(federation.public),
-        )
-        rng = federation.streams.at(Draw.ATTACK_BROADCAST, facts.round)
-        with one_thread():
-            mind, rows = attack.tamper(mind_of_observer(minds, name), view, rng)
-        minds = with_observer(minds, name, mind)
-        told |= {client: row for client, row in rows.items() if client in cohort.present}
-    return minds, told
+    watch = federation.observers.get(RUNS_OWN)
+    if watch is None or not watch.when.active(facts.round) or not tampers(watch.attack):
+        return minds, {}
+    view = BroadcastView(
+        facts=replace(facts, received=sent.clone()),
+        sent=sent.clone(),
+        cohort=cohort.present,
+        learner=federation.learner,
+        public=_own(federation.public),
+    )
+    rng = federation.streams.at(Draw.ATTACK_BROADCAST, facts.round)
+    with one_thread():
+        mind, rows = watch.attack.tamper(mind_of_observer(minds, RUNS_OWN), view, rng)
+    told = {client: rows[client] for client in cohort.present if client in rows}
+    place = f"attack {type(watch.attack).__name__}"
+    return with_observer(minds, RUNS_OWN, mind), {
+        client: _sendable(row, client, sent, place) for client, row in told.items()
+    }
+
+
+def _sendable(row: object, client: int, sent: Tensor, place: str) -> Tensor:
+    fits = isinstance(row, Tensor) and row.shape == sent.shape
+    if isinstance(row, Tensor) and fits and bool(row.isfinite().all()):
+        return row.detach().to(sent).clone()
+    raise ConfigError(
+        f"what it sends to hospital {client} is no model",
+        place=place,
+        got="values that are not finite" if fits else getattr(row, "shape", row),
+        fix=f"send a finite tensor of shape {tuple(sent.shape)}",
+    )
 
 
 def observed(

@@ -156,3 +156,17 @@ def test_two_who_watch_in_the_same_way_draw_their_own_numbers() -> None:
         inferred(federation, state.row, federation.facts_of(0, outcome.cohort, state.row))
     assert len({*one.drawn, *two.drawn}) == 4
     assert two.drawn == again.drawn
+
+
+def test_what_the_server_defends_itself_with_is_nobodys_public_data() -> None:
+    reads = Reads()
+    made = watchers(reads)
+    validation = [hospital.validation for hospital in made.hospitals]
+    numbered = [replace(v, ids=v.ids + 100 * i) for i, v in enumerate(validation)]
+    homes = [replace(h, validation=v) for h, v in zip(made.hospitals, numbered, strict=True)]
+    root = numbered[2].take(np.arange(6))
+    made = replace(made, hospitals=tuple(homes), root=(root, "validation patients of h2"))
+    federation, *_ = played(made)
+    public, own = reads.shown[0]["public"], federation.prepare(root).inputs
+    assert len(public) == 6 * 8 - 6
+    assert not any(bool((public == row).all(dim=1).any()) for row in own)

@@ -52,6 +52,11 @@ class CohortDifference:
     window: Annotated[int, Field(ge=1, le=1000)] = 8
     replay: bool = False
 
+    @property
+    def tampers(self) -> bool:
+        """Whether it changes what the server sends."""
+        return self.replay
+
     def tamper(
         self, state: State, view: BroadcastView, rng: np.random.Generator
     ) -> tuple[State, Mapping[int, Tensor]]:

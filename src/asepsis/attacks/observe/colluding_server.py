@@ -39,6 +39,7 @@ class ColludingServer:
     """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset(Kind)
+    colludes: ClassVar[bool] = True
 
     def observe(
         self, state: State, view: ServerView, rng: np.random.Generator
