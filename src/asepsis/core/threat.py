@@ -246,6 +246,22 @@ class Learner(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Setting:
+    """What is known of a federation before its first round: whether an attack fits shows in it.
+
+    ``row`` ``[d]`` is the first model, ``samples`` the training samples of every hospital;
+    ``scale`` and ``recipe`` are those of :class:`ServerView`. An attack that looks and does not
+    fit every model or protocol has ``check(setting)``, which raises ConfigError.
+    """
+
+    learner: Learner
+    row: Tensor
+    scale: Callable[[int], float]
+    recipe: Callable[[int], Recipe]
+    samples: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ServerView:
     """What a curious server has in one round.
 

@@ -38,7 +38,7 @@ from asepsis.federation.federation import Federation, Schedule, Watch
 from asepsis.federation.observing import tampers
 from asepsis.federation.optimizers import FedAvg
 from asepsis.federation.oracle import Oracle
-from asepsis.federation.watching import check_observers, watched
+from asepsis.federation.watching import check_fit, check_observers, watched
 from asepsis.training.learner import Learner
 
 A = TypeVar("A", bound=Attack)
@@ -144,6 +144,7 @@ def assemble(parts: Parts) -> tuple[Federation, Oracle]:
         **watched(parts, prepare),
         name=parts.name,
     )
+    check_fit(federation)
     return federation, Oracle(federation, prepare, parts.probes)
 
 

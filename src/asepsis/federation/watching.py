@@ -9,10 +9,10 @@ import numpy as np
 from asepsis.core.contracts import ModelAttack, ServerAttack
 from asepsis.core.errors import ConfigError
 from asepsis.core.samples import Kind, Prepare, Samples
-from asepsis.core.threat import Role
+from asepsis.core.threat import Role, Setting
 from asepsis.federation.candidates import draw_candidates
 from asepsis.federation.desk import joined
-from asepsis.federation.federation import RUNS_OWN, Watch
+from asepsis.federation.federation import RUNS_OWN, Federation, Watch
 from asepsis.federation.observing import tampers
 
 if TYPE_CHECKING:
@@ -71,9 +71,31 @@ def check_observers(parts: Parts) -> None:
                 got=name,
                 fix=f"it works on: {', '.join(sorted(kinds))}",
             )
+
+
+def check_fit(federation: Federation) -> None:
+    """Refuse whoever looks and does not fit the model or the protocol.
+
+    Raises:
+        ConfigError: as the attack has it.
+    """
+    plan = federation.plan
+    setting = Setting(
+        learner=federation.learner,
+        row=plan.layout.flatten(plan.module),
+        scale=plan.trainer.gradient_scale,
+        recipe=plan.trainer.recipe,
+        samples=tuple(len(hospital.train) for hospital in federation.hospitals),
+    )
+    for name, watch in federation.observers.items():
         fits = getattr(watch.attack, "check", None)
-        if fits is not None:
-            fits(parts)
+        if fits is None:
+            continue
+        try:
+            fits(setting)
+        except ConfigError as error:
+            place = "attack" if name == RUNS_OWN else f"observe {name}"
+            raise ConfigError(error.message, place=place, got=error.got, fix=error.fix) from error
 
 
 def _check_colluders(parts: Parts) -> None:

@@ -32,6 +32,18 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ({"attack": '"imp"'}, "attack", "'imp'", "did you mean 'ipm'"),
         ({"attack": "{ epsilon = 1.0 }"}, "attack", "epsilon", 'write {name = "..."}'),
         ({"defenses": '["kurm"]'}, "defenses", "'kurm'", "did you mean 'krum'"),
+        (
+            {"observe": '[{ name = "attribute-inference", attribute = 99 }]'},
+            "observe attribute-inference (attribute=99)",
+            "got 99",
+            "columns",
+        ),
+        (
+            {"observe": '[{ name = "dlg", when = { starts_at = 99 } }]'},
+            "observe[0].when.starts_at",
+            "99",
+            "use 0 to",
+        ),
         ({"rounds": "3"}, "rounds", "", "did you mean 'federation.rounds'"),
         ({"trainer": '{ name = "sgd", lr = nan }'}, "trainer.lr", "nan", "finite number"),
         ({"trainer": '{ name = "sgd", lr = inf }'}, "trainer.lr", "inf", "finite number"),

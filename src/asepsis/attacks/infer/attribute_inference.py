@@ -12,7 +12,7 @@ from torch import Tensor
 from asepsis.core.errors import ConfigError
 from asepsis.core.registry import register
 from asepsis.core.samples import Array, Kind, Shard
-from asepsis.core.threat import Evidence, ReleaseView
+from asepsis.core.threat import Evidence, ReleaseView, Setting
 from asepsis.metrics.imputation import frequencies, imputed, nearest, support_of
 
 
@@ -59,6 +59,10 @@ class AttributeInference:
     attribute: Annotated[int, Field(ge=0)] = 0
     values: Annotated[int, Field(ge=2, le=1000)] = 8
     prior: Literal["marginal", "imputed", "flat"] = "marginal"
+
+    def check(self, setting: Setting) -> None:
+        """Refuse a column that no record has."""
+        self._check(setting.learner.input_shape)
 
     def infer(self, view: ReleaseView, rng: np.random.Generator) -> Evidence | None:
         """Guess the column for every candidate."""

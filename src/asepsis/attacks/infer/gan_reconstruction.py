@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from asepsis.core.registry import register
 from asepsis.core.rng import building_modules
 from asepsis.core.samples import Kind, Shard
-from asepsis.core.threat import Evidence, ReleaseView
+from asepsis.core.threat import Evidence, ReleaseView, Setting
 from asepsis.models.generators import Generator, with_fake_class
 from asepsis.training.batches import batches
 from asepsis.training.gan import alternate, any_class
@@ -65,6 +65,10 @@ class GanReconstruction:
     diversity: Annotated[float, Field(ge=0)] = 0.1
     z_dim: Annotated[int, Field(ge=1, le=4096)] = 64
     width: Annotated[int, Field(ge=8, le=1024)] = 32
+
+    def check(self, setting: Setting) -> None:
+        """Refuse networks to whose classes no "fake" can be added."""
+        with_fake_class(setting.learner.copy(setting.row))
 
     def infer(self, view: ReleaseView, rng: np.random.Generator) -> Evidence | None:
         """Train the generator and return what it makes of every class."""

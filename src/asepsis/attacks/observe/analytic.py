@@ -10,12 +10,17 @@ from pydantic import Field
 from torch import Tensor
 
 from asepsis.attacks.observe.inversion import recursion
-from asepsis.attacks.observe.inversion.linear import agreeing_samples, only_sample, reader
+from asepsis.attacks.observe.inversion.linear import (
+    Reader,
+    agreeing_samples,
+    only_sample,
+    reader,
+)
 from asepsis.attacks.observe.inversion.targets import Target, chosen
 from asepsis.core.errors import ConfigError
 from asepsis.core.registry import register
 from asepsis.core.samples import Kind
-from asepsis.core.threat import Evidence, ServerView
+from asepsis.core.threat import Evidence, Learner, ServerView, Setting
 from asepsis.core.updates import State
 
 
@@ -38,8 +43,9 @@ class Analytic:
     ``client`` (the lowest id when not set), a secure sum the average of all.
 
     Returns evidence ``inputs`` ``[k, *input_shape]``; measurements ``agreed`` (samples claimed
-    with certainty), ``local_steps``. None when there is no update to attack. Raises ConfigError
-    when the model has no such layer or is no such chain.
+    with certainty), ``local_steps``. None when there is no update to attack, and for
+    ``recursive`` behind a secure sum. Raises ConfigError when the model has no such layer or is no
+    such chain.
 
     Source: Phong et al., Privacy-Preserving Deep Learning via Additively Homomorphic Encryption,
     IEEE TIFS 2018, section 3; batches: Boenisch et al., When the Curious Abandon Honesty, EuroS&P
@@ -59,6 +65,20 @@ class Analytic:
     client: Annotated[int, Field(ge=0)] | None = None
     method: Literal["first-layer", "recursive"] = "first-layer"
 
+    def check(self, setting: Setting) -> None:
+        """Refuse networks that cannot be solved, and updates that are no gradient."""
+        setting.scale(1)
+        if self.method == "first-layer":
+            _reader(setting.learner, setting.row)
+            return
+        recursion.layers(setting.learner, setting.row)
+        asked = setting.samples if self.client is None else setting.samples[self.client :][:1]
+        recipes = [setting.recipe(samples) for samples in asked]
+        if asked and not any(
+            recursion.solvable(*pair) for pair in zip(asked, recipes, strict=True)
+        ):
+            raise recursion.mixed()
+
     def observe(
         self, state: State, view: ServerView, rng: np.random.Generator
     ) -> tuple[State, Evidence | None]:
@@ -67,6 +87,8 @@ class Analytic:
         if target is None:
             return state, None
         if self.method == "recursive":
+            if target.about is None:
+                return state, None  # a sum is no gradient of one sample
             found, agreed = recursion.solve(view.learner, target)[None], 0
         else:
             found, agreed = self._first_layer(view, target)
@@ -77,17 +99,12 @@ class Analytic:
             kind="inversion",
             guesses={"inputs": found.float().reshape(-1, *shape)},
             about=target.about,
+            clients=target.clients,
             measurements={"agreed": float(agreed), "local_steps": float(target.recipe.steps)},
         )
 
     def _first_layer(self, view: ServerView, target: Target) -> tuple[Tensor, int]:
-        layer = reader(view.learner, target.sent)
-        if layer is None:
-            raise ConfigError(
-                "the model's first layer is not a linear one with bias that reads the sample",
-                place="attack",
-                fix="choose the model mlp, logistic or imprinted, or another attack",
-            )
+        layer = _reader(view.learner, target.sent)
         weight, bias = layer.parts(target.gradient)
         alone = target.about is not None and target.batch == 1 and target.recipe.steps == 1
         if alone:
@@ -97,3 +114,14 @@ class Analytic:
         if len(found):
             return found, len(found)
         return torch.stack([only_sample(weight, bias)]), 0
+
+
+def _reader(learner: Learner, row: Tensor) -> Reader:
+    layer = reader(learner, row)
+    if layer is None:
+        raise ConfigError(
+            "the model's first layer is not a linear one with bias that reads the sample",
+            place="attack",
+            fix="choose the model mlp, logistic or imprinted, or another attack",
+        )
+    return layer

@@ -12,7 +12,7 @@ from asepsis.attacks.observe.inversion.search import Attempt, lbfgs
 from asepsis.core.errors import ConfigError
 from asepsis.core.registry import register
 from asepsis.core.samples import Kind
-from asepsis.core.threat import ServerView
+from asepsis.core.threat import Learner
 
 
 @register("attack", "dlg")
@@ -56,12 +56,12 @@ class Dlg(Inverter):
     iterations: Annotated[int, Field(ge=1, le=100_000)] = 300
     labels: Literal["optimized", "inferred"] = "optimized"
 
-    def _infers(self, view: ServerView) -> bool:
-        if self.labels == "inferred" and view.learner.kind not in LABELED:
+    def _infers(self, learner: Learner) -> bool:
+        if self.labels == "inferred" and learner.kind not in LABELED:
             raise ConfigError(
                 "only samples with one class each have labels to infer",
                 place="attack.labels",
-                got=view.learner.kind.value,
+                got=learner.kind.value,
                 fix='use labels = "optimized"',
             )
         return self.labels == "inferred"

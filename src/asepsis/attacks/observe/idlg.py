@@ -11,7 +11,7 @@ from asepsis.attacks.observe.inversion.problem import Dummies, Problem
 from asepsis.attacks.observe.inversion.search import Attempt, lbfgs
 from asepsis.core.registry import register
 from asepsis.core.samples import Kind
-from asepsis.core.threat import ServerView
+from asepsis.core.threat import Learner
 
 
 @register("attack", "idlg")
@@ -42,7 +42,7 @@ class Idlg(Inverter):
 
     iterations: Annotated[int, Field(ge=1, le=100_000)] = 300
 
-    def _infers(self, view: ServerView) -> bool:
+    def _infers(self, learner: Learner) -> bool:
         return True
 
     def _descend(self, problem: Problem, dummies: Dummies, attempt: Attempt) -> None:

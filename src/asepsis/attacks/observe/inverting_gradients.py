@@ -12,7 +12,7 @@ from asepsis.attacks.observe.inversion.problem import Dummies, Problem
 from asepsis.attacks.observe.inversion.search import Attempt, signed_adam
 from asepsis.core.registry import register
 from asepsis.core.samples import Kind
-from asepsis.core.threat import ServerView
+from asepsis.core.threat import Learner
 
 
 @register("attack", "inverting-gradients")
@@ -67,8 +67,8 @@ class InvertingGradients(Inverter):
     def _statistics(self) -> float:
         return self.statistics
 
-    def _infers(self, view: ServerView) -> bool:
-        return self.labels == "inferred" and view.learner.kind in LABELED
+    def _infers(self, learner: Learner) -> bool:
+        return self.labels == "inferred" and learner.kind in LABELED
 
     def _descend(self, problem: Problem, dummies: Dummies, attempt: Attempt) -> None:
         signed_adam(problem, dummies, attempt, self.iterations, self.lr, boxed=self.box)

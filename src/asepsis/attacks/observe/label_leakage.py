@@ -9,10 +9,10 @@ import torch
 from pydantic import Field
 
 from asepsis.attacks.observe.mixing import explained, known_samples, observed, several
-from asepsis.attacks.observe.seen import LABELED, Head, Update, head_of, updates_of
+from asepsis.attacks.observe.seen import LABELED, Head, Update, check_head, head_of, updates_of
 from asepsis.core.registry import register
 from asepsis.core.samples import Array, Kind, Shard
-from asepsis.core.threat import Evidence, ServerView
+from asepsis.core.threat import Evidence, ServerView, Setting
 from asepsis.core.updates import State
 from asepsis.core.workshop import Recipe
 from asepsis.metrics.inference import apportioned
@@ -55,6 +55,10 @@ class LabelLeakage:
 
     client: Annotated[int, Field(ge=0)] | None = None
     samples: Annotated[int, Field(ge=1, le=100_000)] = 128
+
+    def check(self, setting: Setting) -> None:
+        """Refuse networks without a layer that tells classes, and updates that are no gradient."""
+        check_head(setting)
 
     def observe(
         self, state: State, view: ServerView, rng: np.random.Generator

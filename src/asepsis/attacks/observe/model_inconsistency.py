@@ -10,11 +10,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from asepsis.attacks.observe.silence import silent_model
+from asepsis.attacks.observe.silence import check_silence, silent_model
 from asepsis.attacks.observe.sums import remembered, sums_of, weight_of
 from asepsis.core.registry import register
 from asepsis.core.samples import Kind
-from asepsis.core.threat import BroadcastView, Evidence, ServerView
+from asepsis.core.threat import BroadcastView, Evidence, ServerView, Setting
 from asepsis.core.updates import State
 
 MEMORY = 1000
@@ -59,6 +59,10 @@ class ModelInconsistency:
     client: Annotated[int, Field(ge=0)] | None = None
     samples: Annotated[int, Field(ge=1)] | None = None
     fresh: bool = False
+
+    def check(self, setting: Setting) -> None:
+        """Refuse networks that cannot be silenced."""
+        check_silence(setting.learner, setting.row)
 
     def tamper(
         self, state: State, view: BroadcastView, rng: np.random.Generator

@@ -11,11 +11,11 @@ from pydantic import Field
 from torch import Tensor
 
 from asepsis.attacks.observe.mixing import explained, known_samples, several
-from asepsis.attacks.observe.seen import LABELED, Head, Update, head_of, updates_of
+from asepsis.attacks.observe.seen import LABELED, Head, Update, check_head, head_of, updates_of
 from asepsis.attacks.observe.shadows import Ridge, shadow_updates
 from asepsis.core.registry import register
 from asepsis.core.samples import Array, Kind, Shard
-from asepsis.core.threat import Evidence, ServerView
+from asepsis.core.threat import Evidence, ServerView, Setting
 from asepsis.core.updates import State
 from asepsis.metrics.inference import indicator
 
@@ -60,6 +60,10 @@ class PropertyInference:
     client: Annotated[int, Field(ge=0)] | None = None
     shadows: Annotated[int, Field(ge=4, le=10_000)] = 48
     spread: Annotated[float, Field(gt=0, le=10)] = 1.5
+
+    def check(self, setting: Setting) -> None:
+        """Refuse networks without a layer that tells classes, and updates that are no gradient."""
+        check_head(setting)
 
     def observe(
         self, state: State, view: ServerView, rng: np.random.Generator

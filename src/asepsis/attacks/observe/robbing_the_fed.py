@@ -15,7 +15,7 @@ from asepsis.attacks.observe.inversion.imprint import Imprint, block, measured
 from asepsis.attacks.observe.inversion.targets import chosen
 from asepsis.core.registry import register
 from asepsis.core.samples import Kind
-from asepsis.core.threat import BroadcastView, Evidence, ServerView
+from asepsis.core.threat import BroadcastView, Evidence, ServerView, Setting
 from asepsis.core.updates import State
 
 
@@ -61,6 +61,11 @@ class RobbingTheFed:
     push: Annotated[float, Field(gt=0, le=1e6)] = 1e-3
     spread: Annotated[float, Field(gt=0)] = 1.0
 
+    def check(self, setting: Setting) -> None:
+        """Refuse networks without a place for an imprint, and updates that are no gradient."""
+        setting.scale(1)
+        block(setting.learner, setting.row)
+
     def tamper(
         self, state: State, view: BroadcastView, rng: np.random.Generator
     ) -> tuple[State, Mapping[int, Tensor]]:
@@ -92,6 +97,7 @@ class RobbingTheFed:
             kind="inversion",
             guesses={"inputs": found.float().reshape(-1, *view.learner.input_shape)},
             about=target.about,
+            clients=target.clients,
             measurements={
                 "found": float(len(found)),
                 "bins": float(where.bins),

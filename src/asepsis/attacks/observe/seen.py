@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from asepsis.core.errors import ConfigError
 from asepsis.core.layout import Layout
 from asepsis.core.samples import Kind
+from asepsis.core.threat import Setting
 from asepsis.core.updates import Delivery, Individual
 
 LABELED = frozenset({Kind.IMAGE, Kind.VOLUME, Kind.MULTILABEL_IMAGE, Kind.TABLE, Kind.SEQUENCE})
@@ -79,3 +81,18 @@ def head_of(layout: Layout, classes: int) -> Head | None:
     if not slots or len(slots[-1].shape) < 2 or slots[-1].shape[0] != classes:
         return None
     return Head(slots[-1].where, None if bias is None else bias.where, classes)
+
+
+def check_head(setting: Setting) -> None:
+    """Refuse where the output layer's gradient cannot be read off an update.
+
+    Raises:
+        ConfigError: updates are no gradients, or the network ends otherwise.
+    """
+    setting.scale(1)
+    if head_of(setting.learner.layout, setting.learner.classes) is None:
+        raise ConfigError(
+            "the network does not end in a linear layer with one output a class",
+            place="attack",
+            fix="choose such a model: mlp, logistic, small-cnn",
+        )

@@ -18,6 +18,8 @@ LEAST = 0.01
 """A model is silent when at least this share of its columns stays."""
 TRIED = 64
 """Samples on which a silent model is tried."""
+FEW = 4
+"""Samples of noise on which gradients are looked at before any round."""
 
 
 def silent_model(
@@ -36,7 +38,27 @@ def silent_model(
     rows = [torch.zeros_like(sent), _dead(learner, sent)]
     tried = [(row, _stays(learner, row, samples, seed)) for row in rows]
     row, stays = max(tried, key=lambda one: int(one[1].sum()))
-    share = float(stays.double().mean())
+    _check_share(float(stays.double().mean()))
+    return row, stays
+
+
+def check_silence(learner: Learner, sent: Tensor) -> None:
+    """Refuse a network whose gradients do not vanish in either row, on noise, before any round.
+
+    Raises:
+        ConfigError: (almost) all columns of both have a gradient.
+    """
+    shard = _samples(learner, sent, None, np.random.default_rng(0))
+    inputs, targets = shard.inputs[:FEW], shard.targets[:FEW]
+    rows = (torch.zeros_like(sent), _dead(learner, sent))
+    _check_share(max(_without_gradient(learner, row, inputs, targets) for row in rows))
+
+
+def _without_gradient(learner: Learner, row: Tensor, inputs: Tensor, targets: Tensor) -> float:
+    return float((learner.gradient(row, inputs, targets) == 0).double().mean())
+
+
+def _check_share(share: float) -> None:
     if share < LEAST:
         raise ConfigError(
             "this network cannot be silenced: training changes its columns whatever they are",
@@ -44,7 +66,6 @@ def silent_model(
             got=f"{share:.1%} of the columns stay",
             fix="attack a network with hidden layers",
         )
-    return row, stays
 
 
 def _stays(learner: Learner, row: Tensor, samples: Shard, seed: int) -> Tensor:

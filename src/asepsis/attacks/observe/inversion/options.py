@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
+from asepsis.attacks.observe.inversion.labels import output_bias
 from asepsis.attacks.observe.inversion.matching import Distance, squared
 from asepsis.attacks.observe.inversion.problem import Dummies, Problem
 from asepsis.attacks.observe.inversion.search import Attempt, evidence, search
@@ -14,7 +15,7 @@ from asepsis.attacks.observe.inversion.statistics import Statistics
 from asepsis.attacks.observe.inversion.targets import chosen
 from asepsis.core.registry import options
 from asepsis.core.samples import Kind
-from asepsis.core.threat import Evidence, ServerView
+from asepsis.core.threat import Evidence, Learner, ServerView, Setting
 from asepsis.core.updates import State
 
 
@@ -32,6 +33,12 @@ class Inverter:
     restarts: Annotated[int, Field(ge=1, le=1000)] = 1
     simulate: Annotated[int, Field(ge=0, le=1000)] = 0
 
+    def check(self, setting: Setting) -> None:
+        """Refuse protocols whose updates tell no gradient, and labels that cannot be read off."""
+        setting.scale(1)
+        if self._infers(setting.learner):
+            output_bias(setting.learner.layout, setting.learner.classes)
+
     def observe(
         self, state: State, view: ServerView, rng: np.random.Generator
     ) -> tuple[State, Evidence | None]:
@@ -39,7 +46,7 @@ class Inverter:
         problem = self._problem(view)
         if problem is None:
             return state, None
-        best = search(problem, self._descend, self.restarts, rng, infer=self._infers(view))
+        best = search(problem, self._descend, self.restarts, rng, infer=self._infers(view.learner))
         return state, evidence(problem, best)
 
     def _problem(self, view: ServerView) -> Problem | None:
@@ -65,7 +72,7 @@ class Inverter:
     def _statistics(self) -> float:
         return 0.0
 
-    def _infers(self, view: ServerView) -> bool:
+    def _infers(self, learner: Learner) -> bool:
         return False
 
     def _descend(self, problem: Problem, dummies: Dummies, attempt: Attempt) -> None:

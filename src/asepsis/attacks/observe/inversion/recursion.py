@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from asepsis.attacks.observe.inversion.linear import only_sample
-from asepsis.attacks.observe.inversion.targets import Target
+from asepsis.attacks.observe.inversion.targets import Target, first_batch
 from asepsis.core.errors import ConfigError
 from asepsis.core.threat import Learner
+from asepsis.core.workshop import Recipe
 
 LARGEST = 4096
 """Unknowns of one layer that are still solved for at once."""
@@ -30,15 +32,12 @@ def solve(learner: Learner, target: Target) -> Tensor:
     Raises:
         ConfigError: the network is no such chain, or the update is not one gradient of one sample.
     """
-    if target.about is None or target.batch != 1 or target.recipe.steps != 1:
-        raise _unfit("it takes the gradient of one sample", "local steps 1 and batches of 1")
-    layers = list(_chain(learner, target))
-    if not layers or not isinstance(layers[-1][1], nn.Linear):
-        raise _unfit("the network does not end in a linear layer", "the model lenet-sigmoid")
-    shapes = _shapes(learner, layers)
+    if target.about is None or not solvable(target.samples, target.recipe):
+        raise mixed()
+    chain = layers(learner, target.sent)
     gradient = {name: part.double() for name, part in learner.layout.views(_padded(target)).items()}
     output = back = torch.empty(0, dtype=torch.float64)
-    for (name, layer), shape in zip(reversed(layers), reversed(shapes), strict=True):
+    for name, layer, shape in reversed(chain):
         if isinstance(layer, nn.Linear):
             back = gradient[f"{name}.bias"]
             output, back = only_sample(gradient[f"{name}.weight"], back), back @ layer.weight
@@ -51,14 +50,49 @@ def solve(learner: Learner, target: Target) -> Tensor:
     return output.flatten()
 
 
+def solvable(samples: int, recipe: Recipe) -> bool:
+    """Whether a hospital with so many samples sends the gradient of one of them."""
+    return recipe.steps == 1 and first_batch(samples, recipe.batch) == 1
+
+
+def mixed() -> ConfigError:
+    """Say that an update is not the gradient of one sample."""
+    return _unfit("it takes the gradient of one sample", "local steps 1 and batches of 1")
+
+
+Layers = list[tuple[str, nn.Module, tuple[int, ...]]]
+"""Names and layers of a chain in float64, with the shape of what each is given."""
+
+
+def layers(learner: Learner, row: Tensor) -> Layers:
+    """Return the chain of layers.
+
+    Raises:
+        ConfigError: the network is no chain that can be gone back through.
+    """
+    chain = list(_chain(learner, row))
+    if not chain or not isinstance(chain[-1][1], nn.Linear):
+        raise _unfit("the network does not end in a linear layer", "the model lenet-sigmoid")
+    given = torch.zeros(1, *learner.input_shape, dtype=torch.float64)
+    made = []
+    for name, layer in chain:
+        shape = tuple(given.shape[1:])
+        if isinstance(layer, nn.Conv2d) and prod(shape) > LARGEST:
+            what = f"a convolution reads {prod(shape)} values"
+            raise _unfit(what, f"smaller images (up to {LARGEST})")
+        made.append((name, layer, shape))
+        given = layer(given)
+    return made
+
+
 def _padded(target: Target) -> Tensor:
     return torch.cat(
         [target.gradient, target.delta.new_zeros(len(target.delta) - target.parameters)]
     )
 
 
-def _chain(learner: Learner, target: Target) -> Iterator[tuple[str, nn.Module]]:
-    module = learner.copy(target.sent).requires_grad_(False).double()
+def _chain(learner: Learner, row: Tensor) -> Iterator[tuple[str, nn.Module]]:
+    module = learner.copy(row).requires_grad_(False).double()
     for name, part in module.named_modules():
         if isinstance(part, nn.Sequential):
             continue
@@ -80,16 +114,6 @@ def _unfit(what: str, fix: str) -> ConfigError:
     return ConfigError(message, place="attack", fix=f"use {fix}")
 
 
-def _shapes(learner: Learner, layers: list[tuple[str, nn.Module]]) -> list[tuple[int, ...]]:
-    """Return the shape of what each layer is given."""
-    given = torch.zeros(1, *learner.input_shape, dtype=torch.float64)
-    shapes = []
-    for _, layer in layers:
-        shapes.append(tuple(given.shape[1:]))
-        given = layer(given)
-    return shapes
-
-
 def _inverted(layer: nn.Module, output: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
     """Return an activation's input, and the gradient carried back through it."""
     if isinstance(layer, nn.Sigmoid):
@@ -107,9 +131,7 @@ def _before(
     layer: nn.Conv2d, output: Tensor, back: Tensor, gradient: Tensor, shape: tuple[int, ...]
 ) -> Tensor:
     """Solve for a convolution's input by normal equations with a trace of a ridge."""
-    size = int(torch.tensor(shape).prod())
-    if size > LARGEST:
-        raise _unfit(f"a convolution reads {size} values", f"smaller images (up to {LARGEST})")
+    size = prod(shape)
     units = torch.eye(size, dtype=torch.float64).view(size, *shape)
     bias = 0.0 if layer.bias is None else layer.bias[:, None, None]
     by_weight = F.conv2d(units, layer.weight, None, layer.stride, layer.padding, layer.dilation)
