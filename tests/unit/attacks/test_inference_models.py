@@ -312,3 +312,12 @@ def test_copies_of_records_give_members_away() -> None:
     scores = evidence.guesses["scores"]
     assert evidence.kind == "membership"
     assert float(scores[:30].min()) > float(scores[30:].max())
+
+
+def test_an_exact_representative_has_a_hundred_decibels() -> None:
+    _, first = released(imaging(Claims(templates())))
+    assert first is not None
+    _, exact = released(imaging(Claims(first.pictures["truth"])))
+    assert exact is not None
+    assert exact.scores["mse_mean"] == 0
+    assert exact.scores["psnr_mean"] == 100

@@ -70,7 +70,7 @@ class Silent(Sgd):
 
 def federation(attack: Any = None, **changes: Any) -> Federation:
     threat = ThreatModel(clients=(0,)) if attack is not None else ThreatModel()
-    observers = {"somebody": Watch(build("attack", "label-leakage"), threat.when)}
+    observers = {"somebody": Watch(build("attack", "loss-mia"), threat.when)}
     sites = bench.hospitals(SHARES)
     given = {"threat": threat, "observers": observers, **changes}
     made, _ = assemble(bench.parts(sites, attack, **given))

@@ -88,7 +88,8 @@ class FedMia:
     gradients are taken in evaluation mode: batch normalization uses the running statistics of the
     row.
 
-    A secure sum has no clients: there the aggregate form is used, the mean over rounds of
+    Of grouped sums the groups are compared, and what is found of one is said of all in it. A
+    secure sum has no clients: there the aggregate form is used, the mean over rounds of
     ``M`` of the average update, one score a candidate, the same for every hospital. With
     ``reads = "messages"`` the masked vectors that passed the channel are taken for updates, scaled
     to the length of the average one.
@@ -131,7 +132,8 @@ class FedMia:
             after = added(state, (NOBODY,), measured)
             return after, self._evidence(after, filtered=0.0, others=0)
         compared = likelihoods(measured)
-        after = added(state, found.clients, compared.scores)
+        scores, clients = found.shared(compared.scores)
+        after = added(state, clients, scores)
         return after, self._evidence(after, compared.filtered, len(found.clients) - 1)
 
     def _evidence(self, state: State, filtered: float, others: int) -> Evidence:

@@ -54,4 +54,4 @@ class GradientCosineMia:
         found = readings(view, self.reads)
         if found is None:
             return state, None
-        return state, membership(cosines(view, found, candidates), found.clients)
+        return state, membership(*found.shared(cosines(view, found, candidates)))

@@ -5,11 +5,18 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 import numpy as np
-import torch
 from pydantic import Field
 
 from asepsis.attacks.observe.mixing import explained, known_samples, observed, several
-from asepsis.attacks.observe.seen import LABELED, Head, Update, check_head, head_of, updates_of
+from asepsis.attacks.observe.seen import (
+    LABELED,
+    Head,
+    Update,
+    check_head,
+    each_hospital,
+    head_of,
+    updates_of,
+)
 from asepsis.core.registry import register
 from asepsis.core.samples import Array, Kind, Shard
 from asepsis.core.threat import Evidence, ServerView, Setting
@@ -36,8 +43,9 @@ class LabelLeakage:
 
     Returns evidence ``labels``: ``counts`` ``[m, classes]`` of the hospitals ``clients`` (all, or
     ``client``), labels as often as local training used them. A secure sum gives one row, the mean
-    hospital's, and no client. None when no update is finite and other than zero, and when the
-    network does not end in a linear layer with one output a class.
+    hospital's, and no client; of grouped sums all in a group have their mean hospital's. None when
+    no update is finite and other than zero, and when the network does not end in a linear layer
+    with one output a class.
 
     Source: Zhao et al., iDLG, arXiv 2001.02610, section 3; Wainakh et al., User-Level Label
     Leakage from Gradients in Federated Learning, PETS 2022
@@ -70,11 +78,12 @@ class LabelLeakage:
             return state, None
         known = known_samples(view, self.samples, rng)
         counts = np.stack([counted(view, one, head, known) for one in seen])
+        clients, rows = each_hospital(seen, counts)
         return state, Evidence(
             kind="labels",
-            guesses={"counts": torch.from_numpy(counts)},
+            guesses={"counts": rows},
             about=seen[0].client if len(seen) == 1 else None,
-            clients=tuple(one.client for one in seen if one.client is not None),
+            clients=clients,
         )
 
 

@@ -65,4 +65,4 @@ class LossMia:
         found = readings(view, self.reads)
         if found is None:
             return state, None
-        return state, membership(confidences(view, found, candidates), found.clients)
+        return state, membership(*found.shared(confidences(view, found, candidates)))

@@ -11,7 +11,15 @@ from pydantic import Field
 from torch import Tensor
 
 from asepsis.attacks.observe.mixing import explained, known_samples, several
-from asepsis.attacks.observe.seen import LABELED, Head, Update, check_head, head_of, updates_of
+from asepsis.attacks.observe.seen import (
+    LABELED,
+    Head,
+    Update,
+    check_head,
+    each_hospital,
+    head_of,
+    updates_of,
+)
 from asepsis.attacks.observe.shadows import Ridge, shadow_updates
 from asepsis.core.registry import register
 from asepsis.core.samples import Array, Kind, Shard
@@ -36,10 +44,11 @@ class PropertyInference:
     Returns evidence ``property``: ``shares`` ``[m, classes]`` of the hospitals ``clients`` (all,
     or ``client``), ``closed_form`` ``[m, classes]``, the shares that explain the output layer's
     mean gradient (see ``label-leakage``), as a cross-check, and ``prior`` ``[classes]``, those of
-    the public samples. A secure sum gives one row, of all hospitals together, and no client. None
-    without public samples, without a finite update, and when the network does not end in a linear
-    layer with one output a class. It costs ``shadows`` local trainings a round and group. What
-    hospitals do to an update before it leaves (clipping, noise) is not simulated.
+    the public samples. A secure sum gives one row, of all hospitals together, and no client; of
+    grouped sums all in a group have the group's. None without public samples, without a finite
+    update, and when the network does not end in a linear layer with one output a class. It costs
+    ``shadows`` local trainings a round and group. What hospitals do to an update before it leaves
+    (clipping, noise) is not simulated.
 
     Source: Ateniese et al., Hacking Smart Machines with Smarter Ones, IJSN 2015 (meta-classifier
     on shadow models); Ganju et al., Property Inference Attacks on Fully Connected Neural Networks,
@@ -77,15 +86,16 @@ class PropertyInference:
         shares = self._regressed(view, view.public, head, seen, rng)
         direct = np.stack([explained(view, one, head, known) for one in seen])
         prior = indicator(view.public.targets.cpu().numpy(), view.learner.classes).mean(axis=0)
+        clients, rows = each_hospital(seen, shares)
         return state, Evidence(
             kind="property",
             guesses={
-                "shares": torch.from_numpy(shares),
-                "closed_form": torch.from_numpy(direct),
+                "shares": rows,
+                "closed_form": each_hospital(seen, direct)[1],
                 "prior": torch.from_numpy(prior),
             },
             about=seen[0].client if len(seen) == 1 else None,
-            clients=tuple(one.client for one in seen if one.client is not None),
+            clients=clients,
             measurements={"shadows": float(self.shadows)},
         )
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from math import inf
 from typing import Literal
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from asepsis.core.samples import Shard
 from asepsis.core.threat import Evidence, Learner, ServerView
-from asepsis.core.updates import Individual
+from asepsis.core.updates import Grouped, Individual
 
 FLOATS = 1 << 24
 """Per-sample gradients are held for so many coordinates at once."""
@@ -24,10 +24,29 @@ Reads = Literal["delivery", "messages"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Readings:
-    """Updates ``[k, d]`` and who sent them; of a sum the average alone, and nobody."""
+    """Updates ``[k, d]`` and who sent them; of a sum the average alone, and nobody.
+
+    ``members`` are those behind the update of a group, by the client whose id it bears.
+    """
 
     clients: tuple[int, ...]
     rows: Tensor
+    members: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+
+    def shared(self, scores: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+        """Return scores ``[n, k]`` with a column a hospital, and the hospitals.
+
+        What is measured of a group is measured of all in it.
+
+        Example:
+            >>> two = Readings((0, 1), torch.zeros(2, 3), {0: (0, 2), 1: (1, 3)})
+            >>> two.shared(torch.tensor([[5.0, 7.0]]))
+            (tensor([[5., 5., 7., 7.]]), (0, 2, 1, 3))
+        """
+        groups = [self.members.get(client, (client,)) for client in self.clients]
+        columns = [i for i, group in enumerate(groups) for _ in group]
+        clients = tuple(client for group in groups for client in group)
+        return (scores[:, columns] if clients else scores), clients
 
 
 def readings(view: ServerView, reads: Reads = "delivery") -> Readings | None:
@@ -38,7 +57,8 @@ def readings(view: ServerView, reads: Reads = "delivery") -> Readings | None:
     otherwise. Where nothing was masked they are the delivery.
     """
     if isinstance(view.delivery, Individual):
-        return Readings(view.delivery.clients, view.delivery.rows.dense())
+        groups = view.delivery.members if isinstance(view.delivery, Grouped) else {}
+        return Readings(view.delivery.clients, view.delivery.rows.dense(), groups)
     if not view.delivery.weight > 0:
         return None
     average = (view.delivery.total / view.delivery.weight)[None].to(view.sent)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from asepsis.core.errors import ConfigError
 from asepsis.core.layout import Layout
-from asepsis.core.samples import Kind
+from asepsis.core.samples import Array, Kind
 from asepsis.core.threat import Setting
-from asepsis.core.updates import Delivery, Individual
+from asepsis.core.updates import Delivery, Grouped, Individual
 
 LABELED = frozenset({Kind.IMAGE, Kind.VOLUME, Kind.MULTILABEL_IMAGE, Kind.TABLE, Kind.SEQUENCE})
 """Kinds of samples that have classes or findings."""
@@ -21,31 +23,51 @@ LABELED = frozenset({Kind.IMAGE, Kind.VOLUME, Kind.MULTILABEL_IMAGE, Kind.TABLE,
 class Update:
     """One update ``[d]`` and how many samples its hospital claims; all together without client.
 
-    ``hospitals`` is how many it belongs to.
+    ``hospitals`` is how many it belongs to; ``members`` who they are, where that is known.
     """
 
     client: int | None
     delta: Tensor
     samples: int
     hospitals: int = 1
+    members: tuple[int, ...] = ()
 
 
 def updates_of(delivery: Delivery, client: int | None = None) -> list[Update]:
     """Return the finite updates of a delivery, of one client where it is named.
 
-    A secure sum has one update, the weighted mean, of a hospital of mean size.
+    A secure sum has one update, the weighted mean, of a hospital of mean size; of grouped sums
+    every group has one.
     """
     return [one for one in _all(delivery, client) if bool(one.delta.isfinite().all())]
 
 
 def _all(delivery: Delivery, client: int | None) -> Iterator[Update]:
     if isinstance(delivery, Individual):
+        groups = delivery.members if isinstance(delivery, Grouped) else {}
         for i, who in enumerate(delivery.clients):
-            if client in (None, who):
-                yield Update(who, delivery.rows.row(i), max(1, round(float(delivery.weights[i]))))
+            group = groups.get(who, (who,))
+            if client is None or client in group:
+                size = max(1, round(float(delivery.weights[i]) / len(group)))
+                alone = who if len(group) == 1 else None
+                yield Update(alone, delivery.rows.row(i), size, len(group), group)
     elif delivery.weight > 0:
         size = max(1, round(delivery.weight / delivery.count))
         yield Update(None, delivery.total / delivery.weight, size, delivery.count)
+
+
+def each_hospital(seen: list[Update], rows: Array) -> tuple[tuple[int, ...], Tensor]:
+    """Return hospitals, and rows ``[m, ...]`` with one for each: members of a group share theirs.
+
+    Example:
+        >>> group = Update(None, torch.zeros(1), 8, hospitals=2, members=(1, 4))
+        >>> each_hospital([group], np.array([[3, 5]]))
+        ((1, 4), tensor([[3, 5],
+                [3, 5]]))
+    """
+    clients = tuple(client for one in seen for client in one.members)
+    times = [max(1, len(one.members)) for one in seen]
+    return clients, torch.from_numpy(np.repeat(rows, times, axis=0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,9 @@ def score(evidence: Evidence, truth: Truth) -> Leak:
     from the public distribution, with the true number of labels; ``prior_count_error`` for the
     most likely of them; ``gain`` is what the attack is better by than that, with its interval over
     hospitals: leakage. Behind a secure sum the mean hospital's counts are scored for every
-    present hospital. Left out (``unknown_truth``, a share) are hospitals of which nobody knows
-    what they used: an attack replaced their training, or the trainer does not say.
+    present hospital, behind grouped sums each group's for all in it. Left out (``unknown_truth``,
+    a share) are hospitals of which nobody knows what they used: an attack replaced their training,
+    or the trainer does not say.
     """
     asked = subjects(evidence, truth)
     rows = rows_for(np.asarray(evidence.guesses["counts"].cpu().numpy()), asked)

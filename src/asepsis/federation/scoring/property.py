@@ -25,9 +25,9 @@ def score(evidence: Evidence, truth: Truth) -> Leak:
     of every hospital what is so of the federation as a whole, ``gain`` what the attack is better
     by: leakage. Their intervals are over hospitals, of which there are few (``hospitals``): with
     four they say little. ``rank`` is Spearman's correlation across hospitals. Behind a secure sum
-    the one guess is scored for every present hospital, and ``pooled_error`` says how well it knows
-    all of them together. Hospitals whose training an attack replaced are left out
-    (``unknown_truth``, a share).
+    the one guess is scored for every present hospital (a group's for all in it), and
+    ``pooled_error`` says how well it knows all of them together. Hospitals whose training an
+    attack replaced are left out (``unknown_truth``, a share).
     """
     everybody, jobs = subjects(evidence, truth), truth.jobs()
     where = [i for i, client in enumerate(everybody) if client in jobs]

@@ -130,6 +130,7 @@ def evidence(problem: Problem, best: Attempt) -> Evidence | None:
         kind="inversion",
         guesses={"inputs": best.inputs, name: best.targets},
         about=problem.target.about,
+        clients=problem.target.clients,
         measurements={
             "gradient_loss": best.loss,
             "iterations": float(best.iterations),

@@ -8,7 +8,7 @@ from math import isfinite
 from torch import Tensor
 
 from asepsis.core.threat import ServerView
-from asepsis.core.updates import Individual
+from asepsis.core.updates import Grouped, Individual
 from asepsis.core.workshop import Recipe
 
 MOST = 1_000_000
@@ -21,6 +21,7 @@ class Target:
 
     Attributes:
         about: the hospital it comes from; ``None`` behind a secure sum.
+        clients: who is behind it, where it is the sum of a group.
         sent: the row ``[d]`` that it was trained from.
         delta: the update ``[d]``, buffers included.
         samples: what the hospital (behind a sum: the average hospital) says that it holds.
@@ -31,6 +32,7 @@ class Target:
     """
 
     about: int | None
+    clients: tuple[int, ...]
     sent: Tensor
     delta: Tensor
     samples: int
@@ -62,21 +64,21 @@ class Target:
 def chosen(view: ServerView, client: int | None = None) -> Target | None:
     """Pick the update of ``client``, of the lowest id when not set, or all that a sum grants.
 
-    None when the client did not deliver, and when the update is zero or not finite.
+    Of grouped sums the one that ``client`` is in. None when the client did not deliver, and when
+    the update is zero or not finite.
     """
     found = _update(view, client)
     if found is None:
         return None
-    about, delta, samples = found
-    sent = view.sent if about is None else view.told.get(about, view.sent)
     target = Target(
-        about=about,
-        sent=sent,
-        delta=delta,
-        samples=samples,
-        recipe=view.recipe(samples),
-        scale=view.scale(samples),
-        batch=view.batch if about is None else first_batch(samples, view.batch),
+        about=found.about,
+        clients=found.clients,
+        sent=view.sent if found.sender is None else view.told.get(found.sender, view.sent),
+        delta=found.delta,
+        samples=found.samples,
+        recipe=view.recipe(found.samples),
+        scale=view.scale(found.samples),
+        batch=view.batch if found.about is None else first_batch(found.samples, view.batch),
         parameters=view.learner.parameters,
     )
     return target if target.usable else None
@@ -92,18 +94,36 @@ def first_batch(samples: int, batch: int) -> int:
     return samples if samples <= batch + 1 else batch
 
 
-def _update(view: ServerView, client: int | None) -> tuple[int | None, Tensor, int] | None:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Update:
+    """A delta, the samples of the (mean) hospital behind it, and whose id it bears."""
+
+    delta: Tensor
+    samples: int
+    about: int | None = None
+    clients: tuple[int, ...] = ()
+    sender: int | None = None
+
+
+def _update(view: ServerView, client: int | None) -> _Update | None:
     delivery = view.delivery
     if not isinstance(delivery, Individual):
         if not delivery.weight > 0:
             return None
         average = _count(delivery.weight / delivery.count, view.batch)
-        return None, delivery.total / delivery.weight, average
+        return _Update(delivery.total / delivery.weight, average)
+    members = delivery.members if isinstance(delivery, Grouped) else {}
+    groups = [members.get(sender, (sender,)) for sender in delivery.clients]
     wanted = min(delivery.clients, default=None) if client is None else client
-    if wanted is None or wanted not in delivery.clients:
+    place = next((i for i, group in enumerate(groups) if wanted in group), None)
+    if place is None:
         return None
-    place = delivery.clients.index(wanted)
-    return wanted, delivery.rows.row(place), _count(float(delivery.weights[place]), view.batch)
+    group, sender = groups[place], delivery.clients[place]
+    samples = _count(float(delivery.weights[place]) / len(group), view.batch)
+    delta = delivery.rows.row(place)
+    if len(group) > 1:
+        return _Update(delta, samples, clients=group, sender=sender)
+    return _Update(delta, samples, about=sender, sender=sender)
 
 
 def _count(claimed: float, batch: int) -> int:
