@@ -21,7 +21,7 @@ needs_data = pytest.mark.skipif(
 SIX = "who was trained on, 6 hospitals"
 LOOKS = "what the images looked like, the 3 centers"
 SUM = "secure-aggregation + mean"
-DLG = "dlg (iterations=15)"
+DLG = "dlg (client=0, iterations=15)"
 FEDMIA = "fedmia (variant=II)"
 
 
