@@ -25,6 +25,7 @@ from asepsis.core.threat import (
     ServerView,
 )
 from asepsis.core.updates import Delivery, Grouped, Individual, Rows, State
+from asepsis.federation.evidence import checked, checked_state
 from asepsis.federation.federation import RUNS_OWN, Cohort, Federation
 
 
@@ -60,7 +61,7 @@ def tampered(
         mind, rows = watch.attack.tamper(mind_of_observer(minds, RUNS_OWN), view, rng)
     told = {client: rows[client] for client in cohort.present if client in rows}
     place = f"attack {type(watch.attack).__name__}"
-    return with_observer(minds, RUNS_OWN, mind), {
+    return with_observer(minds, RUNS_OWN, checked_state(mind, place)), {
         client: _sendable(row, client, sent, place) for client, row in told.items()
     }
 
@@ -114,9 +115,10 @@ def observed(
         rng = _draws(federation, name, Draw.ATTACK_OBSERVE, facts.round)
         with one_thread():
             mind, evidence = watch.attack.observe(mind_of_observer(minds, name), view, rng)
-        minds = with_observer(minds, name, mind)
-        if evidence is not None:
-            found.append(Seen(name, evidence))
+        minds = with_observer(minds, name, checked_state(mind, name))
+        claim = checked(evidence, name, federation)
+        if claim is not None:
+            found.append(Seen(name, claim))
     return minds, tuple(found)
 
 
@@ -149,8 +151,9 @@ def inferred(federation: Federation, row: Tensor, facts: Facts) -> tuple[Seen, .
         )
         with one_thread():
             evidence = watch.attack.infer(view, _draws(federation, name, Draw.ATTACK_INFER))
-        if evidence is not None:
-            found.append(Seen(name, evidence))
+        claim = checked(evidence, name, federation)
+        if claim is not None:
+            found.append(Seen(name, claim))
     return tuple(found)
 
 
