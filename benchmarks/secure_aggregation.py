@@ -18,7 +18,7 @@ follows does nothing. It has no signatures and no consistency check. `pip instal
 and what it asks for when imported is enough; without it, only ours is timed.
 
 `error` is the largest difference of the weighted mean from float64's; `step` the quantization step
-that bounds ours, half of it. `cpu` is processor time.
+that bounds ours. `cpu` is processor time.
 """
 
 from __future__ import annotations

@@ -41,8 +41,9 @@ def sent(n: int = 4) -> Individual:
 def test_the_sum_is_that_of_the_quantized_rows(stage: HomomorphicSum) -> None:
     updates = sent()
     carried = stage.deliver(updates, Channel.of(updates))
-    step = stage.grid(4).step
-    steps = (updates.rows.dense().clamp(-8, 8) / step).round()
+    grid = stage.grid(4)
+    step = grid.step
+    steps = (updates.rows.dense().clamp(-8, 8) / 8 * grid.levels).trunc()
     assert isinstance(carried.delivery, Summed)
     assert torch.allclose(carried.delivery.total / step, updates.weights @ steps, atol=1e-6)
     assert carried.delivery.weight == float(updates.weights.sum())

@@ -8,6 +8,8 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import hypergeom
 
 from asepsis.core.errors import ConfigError
@@ -99,9 +101,9 @@ def test_words_are_whole_steps_times_the_count() -> None:
     row = np.array([0.5, -1.0, 3.0, -9.0, 0.07, 0.08], dtype=np.float32)
     words, cut = grid.encode(row, 5, [0.5])
     assert cut == 2
-    assert words.view("<i4")[:6].tolist() == [20, -35, 35, -35, 0, 5]
+    assert words.view("<i4")[:6].tolist() == [15, -35, 35, -35, 0, 0]
     back, count, side = grid.decode(words, 6, 1)
-    assert back == pytest.approx(np.array([20, -35, 35, -35, 0, 5]) / 7)
+    assert back == pytest.approx(np.array([15, -35, 35, -35, 0, 0]) / 7)
     assert (count, side) == (5, [0.5])
 
 
@@ -118,6 +120,32 @@ def test_the_largest_vectors_do_not_wrap(bits: int, max_count: int, modulus: int
     assert count == 50 * max_count
     assert side == [50 * SIDE_RANGE, -50 * SIDE_RANGE]
     assert cut == 4
+
+
+@given(
+    bits=st.integers(2, 32),
+    clip=st.floats(1e-3, 1e3),
+    row=st.lists(st.floats(-2e3, 2e3), min_size=1, max_size=20),
+)
+def test_no_coordinate_grows_and_each_errs_by_less_than_a_step(
+    bits: int, clip: float, row: list[float]
+) -> None:
+    grid = Grid(clip, bits, hospitals=3, max_count=1)
+    words, _ = grid.encode(np.array(row), 1, [])
+    back, _, _ = grid.decode(words, len(row), 1)
+    kept = np.clip(row, -clip, clip)
+    slack = 1e-12 * clip
+    assert (np.abs(back) <= np.abs(kept) + slack).all()
+    assert (np.abs(back - kept) < grid.step + slack).all()
+    assert back[np.abs(kept) == clip] == pytest.approx(kept[np.abs(kept) == clip])
+
+
+def test_a_bounded_row_keeps_its_bound_on_a_coarse_grid() -> None:
+    grid = Grid(clip=8.0, bits=8, hospitals=3, max_count=1)
+    row = np.full(1000, 0.501 * grid.step)
+    row /= np.linalg.norm(row)
+    back, _, _ = grid.decode(grid.encode(row, 1, [])[0], 1000, 1)
+    assert np.linalg.norm(back) <= 1
 
 
 def test_no_modulus_is_chosen_that_the_largest_sum_could_leave() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import trunc
 
 import numpy as np
 import pytest
@@ -46,19 +47,19 @@ def test_the_weighted_sum_is_exact_to_the_quantization_step(bits: int, max_count
     came = carried(stage, updates)
     summed = delivered(came)
     assert came.measurements["modulus_bits"] == (64 if bits == 24 else 32)
-    half = stage.grid(6).step / 2
-    bound = half * summed.weight + 1e-6 * summed.total.abs().double()  # the last: float32
+    step = stage.grid(6).step
+    bound = step * summed.weight + 1e-6 * summed.total.abs().double()  # the last: float32
     assert ((summed.total - truth(updates, 8.0)).abs() <= bound).all()
     assert (summed.count, summed.weight) == (6, 210.0)
     assert summed.side["loss"] == pytest.approx(float(updates.side["loss"].sum()), abs=6 * 2**-24)
 
 
-def test_every_row_is_the_nearest_whole_number_of_steps() -> None:
+def test_every_row_is_rounded_towards_zero() -> None:
     updates = sent(3, [2.0, 3.0, 5.0])
     double = replace(updates, rows=Rows(updates.rows.dense().double()))
     stage = SecureAggregation(bits=6, clip=1.0)
     two, three, five = (
-        [round(min(max(x, -1), 1) * 31) for x in row] for row in double.rows.dense().tolist()
+        [trunc(min(max(x, -1), 1) * 31) for x in row] for row in double.rows.dense().tolist()
     )
     columns = zip(two, three, five, strict=True)
     expected = [(2 * a + 3 * b + 5 * c) / 31 for a, b, c in columns]

@@ -1,8 +1,9 @@
 """Rows become words and back: fixed point with a stated range, and a modulus that cannot wrap.
 
-A coordinate is cut to ``[-clip, clip]`` and rounded to a whole number of steps, of which there are
-``levels = 2^(bits - 1) - 1`` on each side. A hospital sends its count times these numbers, so
-that the weighted sum is the sum of whole numbers: exact but for the rounding of each row.
+A coordinate is cut to ``[-clip, clip]`` and rounded towards zero to a whole number of steps, of
+which there are ``levels = 2^(bits - 1) - 1`` on each side. So no row grows, whatever its norm is
+bounded by, and each coordinate errs by less than a step. A hospital sends its count times these
+numbers, so that the weighted sum is the sum of whole numbers: exact but for the rounding of rows.
 
 Counts and telemetry follow as four limbs of 16 bits each, whose sums cannot wrap either.
 """
@@ -98,8 +99,9 @@ class Grid:
         for at in range(0, d, _CHUNK):
             part = row[at : at + _CHUNK].astype(np.float64)
             cut += self._keep_in_range(part)
-            np.rint(np.divide(part, self.step, out=part), out=part)
-            words[at : at + len(part)] = part.astype(np.int64) * count
+            # Divided by clip first: what is cut to it makes exactly all of its levels.
+            steps = np.trunc(part / self.clip * self.levels)
+            words[at : at + len(part)] = steps.astype(np.int64) * count
         exact = [min(max(value, -SIDE_RANGE), SIDE_RANGE) for value in side]
         cut += sum(value != kept for value, kept in zip(side, exact, strict=True))
         numbers = [count, *(round(value / SIDE_STEP) + _SIDE_OFFSET for value in exact)]

@@ -40,8 +40,9 @@ class HomomorphicSum:
     Hospital u encrypts ``w_u q(x_u)``, w and telemetry for its row x ``[d]`` in fixed point q, 4096
     numbers a ciphertext; the server, which has the public key only, adds ciphertexts. Hospitals
     share the secret key: they open the sum, round it to whole steps, so that the approximation
-    errors by which CKKS could betray the key go to nobody, and tell the server. The sum is exact to
-    the step ``clip / (2^(bits-1) - 1)``. Whoever answers is in it: dropouts cost nothing.
+    errors by which CKKS could betray the key go to nobody, and tell the server. Rows are
+    rounded towards zero, so that none grows: the sum errs by less than a step,
+    ``clip / (2^(bits-1) - 1)``, a hospital's sample. Whoever answers is in it: dropouts cost nothing.
 
     Trust is another than with masks. One hospital that colludes with the server opens every row, a
     lying one may return any sum, and nobody checks who was added. At least 3 hospitals must answer.

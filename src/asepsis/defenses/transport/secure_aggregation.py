@@ -31,8 +31,9 @@ class SecureAggregation:
     the cohort must be left, and at least 3 honest hospitals, else the round is void and nothing is
     revealed. Against an active server, ``2 quorum > n + colluders`` is asked for.
 
-    ``clip`` bounds a coordinate (what is cut is measured) and ``bits`` gives its levels; the sum is
-    exact to the step, ``clip / (2^(bits-1) - 1)``. The modulus holds ``n x max_count x levels``: a
+    ``clip`` bounds a coordinate (what is cut is measured) and ``bits`` gives its levels; rows
+    are rounded towards zero, so that none grows, and the sum errs by less than a step,
+    ``clip / (2^(bits-1) - 1)``, a hospital's sample. The modulus holds ``n x max_count x levels``: a
     hospital with more samples than ``max_count`` is refused beforehand. In a round, one that
     claims more, a negative number, or something that is not finite, sends nothing (``unfit``).
     ``graph``: everybody, or ``k-regular`` neighbors, whose number is the smallest for which
