@@ -38,6 +38,7 @@ from asepsis.federation.federation import Federation, Schedule, Watch
 from asepsis.federation.observing import tampers
 from asepsis.federation.optimizers import FedAvg
 from asepsis.federation.oracle import Oracle
+from asepsis.federation.private import check_promised
 from asepsis.federation.watching import check_fit, check_observers, watched
 from asepsis.training.learner import Learner
 
@@ -346,6 +347,7 @@ def _check_attack(parts: Parts) -> None:
 def _check_cohort(parts: Parts) -> None:
     size = max(1, round(parts.schedule.participation * len(parts.hospitals)))
     parts.pipeline.check_cohort(size)
+    check_promised(parts, size)
     weights = getattr(parts.pipeline.transport, "check_weights", None)
     if weights is not None:
         weights(_weights(parts))

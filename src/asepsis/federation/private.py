@@ -7,11 +7,65 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asepsis.core.errors import MissingExtraError
+from asepsis.core.errors import ConfigError, MissingExtraError
 from asepsis.core.privacy import Claims, PrivacyClaim, PrivacyFacts
+from asepsis.core.stages import Transport
+from asepsis.core.updates import Summed
 
 if TYPE_CHECKING:
-    from asepsis.federation.federation import Federation
+    from asepsis.federation.build import Parts
+    from asepsis.federation.federation import Federation, Schedule
+
+
+def check_promised(parts: Parts, size: int) -> None:
+    """Refuse a promise that who takes part, or how hospitals train, would make false.
+
+    Raises:
+        ConfigError: naming the stage, and what would do.
+    """
+    stack = parts.pipeline
+    protocol = stack.transport.delivers is Summed and not stack.transport.ideal
+    if protocol and isinstance(stack.rule, Claims):
+        _check_never_void(
+            stack.name_of(stack.rule),
+            stack.name_of(stack.transport),
+            _voids(stack.transport, parts.schedule, size),
+        )
+
+
+def _check_never_void(rule: str, transport: str, why: str | None) -> None:
+    """A round that is void for want of one hospital tells exactly that it was not there."""
+    if why is not None:
+        raise ConfigError(
+            f"{rule} hides whether a hospital was there, and {transport} tells it by a void round",
+            place="federation",
+            got=why,
+            fix="use secure-sum, which is ideal and never void; or draw more hospitals of a fixed "
+            "number, without dropout",
+        )
+
+
+def _voids(transport: Transport, schedule: Schedule, size: int) -> str | None:
+    """Say why a round can be void for want of one hospital of a cohort of so many."""
+    if schedule.sampling == "poisson":
+        return 'sampling = "poisson"'
+    if schedule.dropout > 0:
+        return f"dropout = {schedule.dropout:g}"
+    late = float(getattr(transport, "late_dropout", 0.0))
+    if late > 0:
+        return f"late_dropout = {late:g}"
+    return None if _does_without_one(transport, size) else f"{size} hospitals: one hospital less"
+
+
+def _does_without_one(transport: Transport, size: int) -> bool:
+    """Whether one fewer may be drawn, and one that was drawn may stay away."""
+    check, shape = getattr(transport, "check_cohort", None), getattr(transport, "shape_of", None)
+    try:
+        if check is not None:
+            check(size - 1)
+        return shape is None or bool(shape(size).quorum < size)
+    except ConfigError:
+        return False
 
 
 def promising(federation: Federation) -> list[Claims]:
