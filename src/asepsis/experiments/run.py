@@ -163,10 +163,16 @@ class _Run:
         found = self._taken_up(self.store.record(self.name), own) if self.options.resume else None
         if found is None:
             own.unlink(missing_ok=True)  # the record starts over: an old state must not outlive it
-            found = (
-                self._taken_up(*self.store.prefix(self._prefix_name())) if self._shares else None
-            )
+            found = self._shared(self.store) if self._shares else None
         return found or (begin, [])
+
+    def _shared(self, store: Store) -> tuple[RoundState, list[Line]] | None:
+        """Take up a shared prefix, and copy the pictures of its rounds."""
+        name = self._prefix_name()
+        found = self._taken_up(*store.prefix(name))
+        if found is not None:
+            store.share_artifacts(name, self.name, self.starts_at)
+        return found
 
     def _taken_up(self, record: Path, checkpoint: Path) -> tuple[RoundState, list[Line]] | None:
         """Return a kept state and the rounds before it, if this code and these data left them."""
@@ -285,6 +291,7 @@ class _Run:
         record, checkpoint = self.store.prefix(self._prefix_name())
         if not checkpoint.exists() or not self._fresh(read_record(record)):
             Record(record, self.record.lines[: self.starts_at + 1])
+            self.store.share_artifacts(self.name, self._prefix_name(), self.starts_at)
             write_tensors(checkpoint, self.state.tensors())
 
     def _save(self) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, contiguous_format
 
 from asepsis.core.errors import StoreError
 
@@ -114,6 +114,14 @@ class Store:
         """Path of what an observing attack, the run's ``number``-th, reconstructed in a round."""
         return self.root / "artifacts" / f"{digest}-{round_}-{number}.safetensors"
 
+    def share_artifacts(self, source: str, target: str, rounds: int) -> None:
+        """Copy what was reconstructed in the first rounds of a run, or of a prefix, to another."""
+        for round_ in range(rounds):
+            for path in (self.root / "artifacts").glob(f"{source}-{round_}-*.safetensors"):
+                with guarded(path):
+                    content = path.read_bytes()
+                write_atomic(path.with_name(target + path.name.removeprefix(source)), content)
+
     def pictures(self, digest: str) -> Path:
         """Path of what an attack has to show of a whole run."""
         return self.root / "artifacts" / f"{digest}-pictures.safetensors"
@@ -167,8 +175,9 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write named tensors as safetensors."""
-    write_atomic(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+    """Write named tensors as safetensors; two names of one tensor become two tensors."""
+    own = {name: tensor.clone(memory_format=contiguous_format) for name, tensor in tensors.items()}
+    write_atomic(path, save(own))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor] | None:
