@@ -25,6 +25,7 @@ from asepsis.report import (
     paired,
     pictures,
     plots,
+    rocs,
     sections,
 )
 from asepsis.report.findings import MATERIAL, PLANTED, Finding, Scenario, scenarios
@@ -65,6 +66,7 @@ class Block:
     protocol: list[tuple[str, str]]
     plots: list[Plot] = field(default_factory=list)
     lasting: list[Plot] = field(default_factory=list)
+    rocs: list[Plot] = field(default_factory=list)
     triggered: list[pictures.Strip] = field(default_factory=list)
     inverted: list[pictures.Strip] = field(default_factory=list)
     galleries: list[pictures.Gallery] = field(default_factory=list)
@@ -207,6 +209,7 @@ def _add_plots(block: Block) -> None:
         for attack in block.scenario.attacks:
             block.plots += _plots(block, attack)
         block.lasting = lasting.small_multiples(block.scenario, block.name)
+        block.rocs = rocs.curves(block.scenario, block.name)
     except MissingExtraError as error:
         block.plots.clear()
         block.remarks.append(f"Curves are left out: {error}.")

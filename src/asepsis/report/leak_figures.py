@@ -78,6 +78,7 @@ KINDS: dict[str, tuple[str, tuple[Column, ...]]] = {
             Column("prior/mean/mse", "of the mean record", plain, main=True),
             Column("success", "reconstructed (PSNR > 25 dB, or error < 0.01)"),
             Column("top1", "re-identified", main=True),
+            Column("excess/top1", "beyond chance", main=True),
             Column("candidates", "among so many", count, main=True),
         ),
     ),

@@ -155,6 +155,31 @@ def steps(
     return figure
 
 
+def roc(curves: Sequence[tuple[str, Array, Array]]) -> Figure:
+    """Draw true against false positive rates, both on logarithmic axes, above what chance has.
+
+    Args:
+        curves: label, false and true positive rates of each; zeros are left out.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    figure, axes = _panel(len(curves))
+    low = 1e-3
+    axes.plot([low, 1], [low, 1], color=INK, lw=1, ls=":")
+    for number, (label, false, true) in enumerate(curves):
+        shown = (false > 0) & (true > 0)
+        style = {**_style(number), "marker": ""}
+        axes.plot(false[shown], true[shown], lw=1.8, label=_safe(label), **style)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    _dress(axes, "false positive rate", "true positive rate")
+    axes.set_xlim(low, 1.1)
+    axes.set_ylim(low, 1.1)
+    _legend(figure)
+    return figure
+
+
 def _panel(series: int) -> tuple[Figure, Axes]:
     """Return an empty panel; a long legend gets room of its own."""
     try:

@@ -18,6 +18,7 @@ from asepsis.report.findings import scenarios
 from asepsis.report.html import render
 from asepsis.report.leaked import grids, silent
 from asepsis.report.promised import promised_grid
+from asepsis.report.rocs import curves
 from asepsis.report.sentences import caveats
 from asepsis.report.terminal import print_results
 
@@ -215,3 +216,18 @@ def test_a_promise_of_privacy_stands_with_its_unit_and_its_worst_epsilon() -> No
         print_results(results, console)
     assert "epsilon 3.50 at delta 1e-05 to one hospital" in said.get()
     assert "What is promised of privacy" in render(results)
+
+
+def test_roc_curves_stand_on_logarithmic_axes_without_their_zeros() -> None:
+    results = curious()
+    for run in results.runs:
+        run.footer["evidence"][-1]["curves"] = {
+            "held-out": [[0.0, 0.0], [0.0, 0.2], [0.01, 0.3], [1.0, 1.0]],
+            "held-out (blind)": [[0.0, 0.0], [1.0, 1.0]],
+        }
+    [scenario] = scenarios(results)
+    [plot] = curves(scenario, "s0")
+    assert plot.title.startswith(BY)
+    assert all(name in plot.svg for name in ("mean", "secure-sum + mean", "blind"))
+    assert plot.title in render(results)
+    assert not curves(scenarios(curious())[0], "s0")
