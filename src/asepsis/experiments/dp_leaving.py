@@ -133,8 +133,14 @@ def record_play(federation: Federation, hospital: int) -> Play:
                 copy.deepcopy(plan.module), plan.layout, start, data, plan.task, rng, 1.0
             )
         reply = Reply(hospital, row, plan.weights[hospital], side)
-        streams = Streams(1_000_000 + stream)
-        return sent_by(replace(federation, streams=streams), reply)
+        # Client stages may look at the hospital's records, so they must find the canary there.
+        shards = {**plan.shards, (hospital, "clean"): data}
+        seen = replace(
+            federation,
+            plan=replace(plan, shards=shards),
+            streams=Streams(1_000_000 + stream),
+        )
+        return sent_by(seen, reply)
 
     return play
 

@@ -13,6 +13,7 @@ from asepsis.core.stages import Transport
 from asepsis.core.updates import Summed
 
 if TYPE_CHECKING:
+    from asepsis.defenses.pipeline import Pipeline
     from asepsis.federation.build import Parts
     from asepsis.federation.federation import Federation, Schedule
 
@@ -31,6 +32,19 @@ def check_promised(parts: Parts, size: int) -> None:
             stack.name_of(stack.transport),
             _voids(stack.transport, parts.schedule, size),
         )
+    if isinstance(parts.trainer, Claims):
+        _check_blind(stack)
+
+
+def _check_blind(stack: Pipeline) -> None:
+    """What a private trainer made may be changed, but not with another look at its samples."""
+    for name, stage in stack.at_hospitals:
+        if getattr(stage, "looks_at_data", False):
+            raise ConfigError(
+                f"{name} looks at the samples that the trainer promises to hide",
+                place="defenses",
+                fix=f"leave {name} out, or use another trainer",
+            )
 
 
 def _check_never_void(rule: str, transport: str, why: str | None) -> None:

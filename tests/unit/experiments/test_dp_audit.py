@@ -196,7 +196,8 @@ def test_central_noise_done_right_passes(transport: Any, model: Any) -> None:
 @pytest.mark.parametrize("parties", [1, 4])
 def test_noise_at_home_done_right_passes(parties: int) -> None:
     stage = {"name": "client-noise", "noise_multiplier": 6.0, "parties": parties}
-    transport = ["secure-sum"] if parties > 1 else []
+    alike = {"name": "secure-sum", "weighted": False}
+    transport: list[Any] = [alike] if parties > 1 else []
     changes: dict[str, Any] = {"model": Normalized()}
     found = one(federation(pipeline=build_pipeline([stage, *transport]), **changes))
     assert found.structure.findings == ()
@@ -244,6 +245,26 @@ def test_a_broken_trainer_is_caught(trainer: type[DpSgd], problem: str) -> None:
     found = one(federation(trainer=made, model=build("model", "mlp")))
     assert found.verdict == "fails"
     assert problem in {finding.part for finding in found.structure.findings}
+
+
+class Peeks:
+    """Adds to a row what it reads in the hospital's own records."""
+
+    def protect(
+        self, row: Tensor, home: Home, rng: np.random.Generator
+    ) -> tuple[Tensor, Mapping[str, float]]:
+        return row + home.shard.targets.double().mean().to(row.dtype), {}
+
+
+def test_a_stage_that_looks_at_records_behind_a_trainer_that_hides_them_is_caught() -> None:
+    trainer = DpSgd(steps=2, batch_size=16, noise_multiplier=4.0, lr=1e-5)
+    first = Peeks()
+    named = Named("peeks", "client", first)
+    plain = build_pipeline(["mean"])
+    stages = replace(plain, clients=(first,), names=(named, *plain.names))
+    made = federation(trainer=trainer, model=build("model", "mlp"), pipeline=stages)
+    found = one(made)
+    assert "all parts together" in {finding.part for finding in found.structure.findings}
 
 
 def test_exact_telemetry_beside_a_noised_row_is_caught() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -26,7 +26,8 @@ class Soteria:
     reconstruction farthest from the input and the representation least. The ``floor(share k)``
     features of k with the largest score are hidden: their columns of the layer's weight in the
     update ``[d]`` become 0. Everything else is sent as it is, earlier layers included: no privacy
-    is promised, and attacks that leave the layer out undo it.
+    is promised, and attacks that leave the layer out undo it. It looks at samples, which breaks a
+    promise made before: it is refused behind noise, and with a trainer that promises privacy.
 
     Raises ConfigError for a network without a fully connected layer behind others: it has no
     representation that this protects.
@@ -41,6 +42,8 @@ class Soteria:
         >>> Soteria(share=0.4).samples
         8
     """
+
+    looks_at_data: ClassVar[bool] = True
 
     share: Annotated[float, Field(gt=0, lt=1)] = 0.1
     samples: Annotated[int, Field(ge=1, le=1024)] = 8
