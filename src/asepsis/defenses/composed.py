@@ -28,14 +28,51 @@ def check_promises(named: list[Named], place: str) -> None:
         _check_rows(rule, screens, place)
         _check_merged(rule, transport, place)
         _check_bounded(rule, transport, clients, place)
+        if transport.stage.delivers is not Individual:
+            _check_kept(rule, clients, place)
+    _check_looks(clients, place)
     for item in clients:
-        if getattr(item.stage, "parties", 1) > 1 and transport.stage.delivers is not Summed:
+        if getattr(item.stage, "parties", 1) > 1:
+            _check_shared(item, clients, transport, rule, place)
+
+
+def _check_looks(clients: list[Named], place: str) -> None:
+    """What is done behind noise keeps a promise only where it looks at nothing but the row."""
+    noise: Named | None = None
+    for item in clients:
+        if noise is not None and getattr(item.stage, "looks_at_data", False):
             raise ConfigError(
-                f"{item.name} shares its noise out to several hospitals, and {transport.name} "
-                "shows more than the sum of all",
+                f"{item.name} looks at the hospital's samples, behind the noise of {noise.name}",
                 place=place,
-                fix="put a secure sum behind it, or use parties = 1",
+                fix=f"put {item.name} before {noise.name}",
             )
+        if isinstance(item.stage, Claims):
+            noise = item
+
+
+def _check_shared(
+    item: Named, clients: list[Named], transport: Named, rule: Named, place: str
+) -> None:
+    """Shares of noise add up where rows do: in a sum, each counting the same, as they are sent."""
+    problem = fix = ""
+    alike = getattr(rule.stage, "unweighted", False) or not getattr(
+        transport.stage, "weighted", True
+    )
+    if transport.stage.delivers is not Summed:
+        problem = f"{transport.name} shows more than the sum of all"
+        fix = "put a secure sum behind it"
+    elif not alike:
+        problem = f"{transport.name} weighs them: a hospital with more samples has less of it"
+        fix = f"use {transport.name} with weighted = false"
+    elif item is not clients[-1]:
+        problem = f"{clients[-1].name} changes what was noised"
+        fix = f"put {item.name} last of what hospitals do"
+    if problem:
+        raise ConfigError(
+            f"{item.name} shares its noise out to several hospitals, and {problem}",
+            place=place,
+            fix=f"{fix}, or use parties = 1",
+        )
 
 
 def _check_rows(rule: Named, screens: list[Named], place: str) -> None:
@@ -66,6 +103,18 @@ def _check_bounded(rule: Named, transport: Named, clients: list[Named], place: s
             place=place,
             fix="put client-clip first, as the recipe dp-fedavg does",
         )
+
+
+def _check_kept(rule: Named, clients: list[Named], place: str) -> None:
+    """Nobody clips behind a sum: what leaves must be as short as the last that clipped made it."""
+    last = max(i for i, item in enumerate(clients) if _bounds(item.stage))
+    for item in clients[last + 1 :]:
+        if getattr(item.stage, "enlarges", False):
+            raise ConfigError(
+                f"{item.name} may make a row longer than {rule.name} takes it to be",
+                place=place,
+                fix=f"put {clients[last].name} behind {item.name}, or leave {item.name} out",
+            )
 
 
 def _bounds(stage: Any) -> bool:

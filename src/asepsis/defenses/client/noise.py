@@ -51,6 +51,7 @@ class ClientNoise:
     """
 
     silent: ClassVar[bool] = True
+    enlarges: ClassVar[bool] = True
 
     noise_multiplier: Annotated[float, Field(ge=0, le=1e6)] = 1.0
     max_norm: Annotated[float, Field(gt=0)] | None = None
