@@ -17,8 +17,8 @@ packs, no model is sent down, a hospital's update is packed beforehand, and the 
 follows does nothing. It has no signatures and no consistency check. `pip install --no-deps flwr`
 and what it asks for when imported is enough; without it, only ours is timed.
 
-`error` is the largest difference of the weighted mean from float64's; `step` the quantization step
-that bounds ours. `cpu` is processor time.
+`error` is the largest difference of the delivered sum, over its weight, from float64's mean; `step`
+the quantization step, which ours must stay below. `cpu` is processor time.
 """
 
 from __future__ import annotations
@@ -179,6 +179,8 @@ def benchmark(args: argparse.Namespace) -> dict[str, Result]:
         for name, stage, mean in (("asepsis", wide, truth), ("asepsis, 32 bit", narrow, plain)):
             note = {"step": stage.grid(n).step}
             found = timed(lambda s=stage, x=note: ours(s, rows, counts, alive, x), mean)  # type: ignore[misc]
+            if not found["error"] < note["step"]:
+                raise SystemExit(f"{name}: an error of {found['error']}, of {note['step']} allowed")
             runs.setdefault(name, []).append(found | note)
         if importlib.util.find_spec("flwr") is not None:
             flower = Flower(shape, rows, counts, alive)

@@ -141,6 +141,8 @@ class Visit:
         if isinstance(delivery, Individual):
             self._require(rule, len(delivery.clients), context.spent)
         self.states[place], made = rule.apply(self.states[place], delivery, context)
+        if context.received is not None:  # a sum may come in more digits than the model has
+            made = replace(made, delta=made.delta.to(context.received.dtype))
         changed = 0.0
         if isinstance(delivery, Individual) and bool(torch.isfinite(made.delta).all()):
             changed = distance_to_mean(delivery, made.delta)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from fractions import Fraction
 from math import trunc
 
 import numpy as np
 import pytest
 import torch
 
+import asepsis
 from asepsis.core.channel import Carried, Channel
 from asepsis.core.errors import ConfigError
 from asepsis.core.updates import Individual, Rows, Summed
 from asepsis.defenses.transport.secure_aggregation import SecureAggregation
 
 D = 40
+FALSE = {"count": torch.nan, "larger": 1e6 + 1, "negative": -1.0, "none": 0.0, "fraction": 30.4}
 
 
 def sent(n: int = 6, counts: list[float] | None = None, scale: float = 1.0) -> Individual:
@@ -48,10 +51,33 @@ def test_the_weighted_sum_is_exact_to_the_quantization_step(bits: int, max_count
     summed = delivered(came)
     assert came.measurements["modulus_bits"] == (64 if bits == 24 else 32)
     step = stage.grid(6).step
-    bound = step * summed.weight + 1e-6 * summed.total.abs().double()  # the last: float32
+    bound = step * summed.weight
     assert ((summed.total - truth(updates, 8.0)).abs() <= bound).all()
     assert (summed.count, summed.weight) == (6, 210.0)
     assert summed.side["loss"] == pytest.approx(float(updates.side["loss"].sum()), abs=6 * 2**-24)
+
+
+@pytest.mark.parametrize(("bits", "max_count"), [(24, 1_000_000), (28, 1000), (32, 1000)])
+def test_what_is_delivered_is_the_sum_of_whole_steps(bits: int, max_count: int) -> None:
+    stage = SecureAggregation(bits=bits, max_count=max_count)
+    updates = sent(4, [1000.0, 37.0, 512.0, 3.0], scale=4.0)
+    levels = stage.grid(4).levels
+    rows = updates.rows.dense().double().clamp(-8, 8)
+    counts = [int(count) for count in updates.weights]
+    steps = (rows / 8 * levels).trunc().to(torch.int64).tolist()
+    exact = [
+        sum(c * x for c, x in zip(counts, column, strict=True))
+        for column in zip(*steps, strict=True)
+    ]
+    total = delivered(carried(stage, updates)).total
+    assert total.dtype == torch.float64
+    found = [Fraction(value) * levels / 8 for value in total.tolist()]
+    assert all(abs(one - two) < Fraction(1, 100) for one, two in zip(found, exact, strict=True))
+
+
+def test_a_rule_gives_the_model_its_own_dtype() -> None:
+    made = asepsis.aggregate(sent().rows.dense(), ["secure-aggregation", "mean"])
+    assert made.dtype == torch.float32
 
 
 def test_every_row_is_rounded_towards_zero() -> None:
@@ -70,7 +96,7 @@ def test_without_weights_every_hospital_counts_once() -> None:
     updates = sent(counts=[1e9] * 6)
     summed = delivered(carried(SecureAggregation(weighted=False), updates))
     assert summed.weight == 6
-    assert torch.allclose(summed.total, updates.rows.dense().sum(0), atol=1e-5)
+    assert torch.allclose(summed.total, updates.rows.dense().double().sum(0), atol=1e-5)
 
 
 def test_what_is_cut_is_measured() -> None:
@@ -82,7 +108,7 @@ def test_what_is_cut_is_measured() -> None:
     assert torch.allclose(delivered(came).total.double(), truth(updates, 1.5), atol=1e-3)
 
 
-@pytest.mark.parametrize("what", ["row", "loss", "count", "larger", "negative"])
+@pytest.mark.parametrize("what", ["row", "loss", "count", "larger", "negative", "none", "fraction"])
 def test_a_hospital_with_nothing_fit_to_send_drops_out(what: str) -> None:
     updates = sent()
     rows, weights, loss = updates.rows.dense().clone(), updates.weights, updates.side["loss"]
@@ -91,7 +117,7 @@ def test_a_hospital_with_nothing_fit_to_send_drops_out(what: str) -> None:
     elif what == "loss":
         loss[2] = torch.nan
     else:
-        weights[2] = {"count": torch.nan, "larger": 1e6 + 1, "negative": -1.0}[what]
+        weights[2] = FALSE[what]
     came = carried(
         SecureAggregation(), Individual(updates.clients, Rows(rows), weights, {"loss": loss})
     )

@@ -16,7 +16,7 @@ from asepsis.defenses.masking.client import Client
 from asepsis.defenses.masking.graph import Graph
 from asepsis.defenses.masking.keys import SEED, Identity, Secrets
 from asepsis.defenses.masking.prg import Words
-from asepsis.defenses.masking.quantize import Grid, vector_length
+from asepsis.defenses.masking.quantize import Grid, vector_length, whole
 from asepsis.defenses.masking.refused import RefusedError
 from asepsis.defenses.masking.server import Server
 from asepsis.defenses.masking.session import CONSENT, MASK, REVEAL, Result, Session
@@ -84,9 +84,10 @@ class MaskedRound:
 
     def _count(self, i: int) -> int:
         weight = float(self.updates.weights[i]) if self.weighted else 1.0
-        if not 0 <= weight <= self.grid.max_count:  # NaN is in no range
+        count = whole(weight)
+        if count is None or count > self.grid.max_count:
             raise RefusedError("a count that the modulus was not chosen for", got=weight)
-        return round(weight)
+        return count
 
     def _absent(self) -> dict[int, int]:
         """Return who falls silent, and before which message."""
@@ -104,7 +105,7 @@ class MaskedRound:
         row, weight, side = self.grid.decode(result.total, self.d, count)
         return Summed(
             count=count,
-            total=torch.from_numpy(row).to(self.updates.rows.dtype),
+            total=torch.from_numpy(row),
             weight=float(weight),
             side=dict(zip(self.names, side, strict=True)),
         )

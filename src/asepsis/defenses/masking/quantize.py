@@ -29,6 +29,8 @@ LARGEST_COHORT = 1 << 16
 SIDE_RANGE = 2.0**20
 """Telemetry is cut to plus or minus this."""
 SIDE_STEP = 2.0**-24
+WHOLE = 1e-9
+"""A count is a whole number to within this."""
 _LIMB = 1 << 16
 _SIDE_OFFSET = round(SIDE_RANGE / SIDE_STEP)
 _CHUNK = 1 << 14
@@ -127,15 +129,28 @@ class Grid:
 
     def row(self, words: Words) -> Floats:
         """Return words as numbers around 0, in the units of a row."""
-        return self.numbers(words) * self.step
+        # Not times step: that would round twice.
+        return self.numbers(words).astype(np.float64) * self.clip / self.levels
 
-    def numbers(self, words: Words) -> NDArray[np.float64]:
-        """Return words as whole numbers around 0."""
-        return words.view(self._signed).astype(np.float64)
+    def numbers(self, words: Words) -> NDArray[np.int64]:
+        """Return words as whole numbers around 0, all of them exact."""
+        return words.view(self._signed).astype(np.int64)
 
-    def words(self, numbers: Floats) -> Words:
+    def words(self, numbers: NDArray[np.int64]) -> Words:
         """Return whole numbers as the words that stand for them."""
-        return numbers.astype(np.int64).astype(self._signed).view(self._unsigned)
+        return numbers.astype(self._signed).view(self._unsigned)
+
+
+def whole(claimed: float) -> int | None:
+    """Return a claimed count as a whole number of at least 1; ``None`` where it is none.
+
+    Example:
+        >>> whole(3.0), whole(0.4), whole(0.0), whole(float("nan"))
+        (3, None, None, None)
+    """
+    if not isfinite(claimed) or claimed < 0.5 or abs(claimed - round(claimed)) > WHOLE:
+        return None
+    return round(claimed)
 
 
 def vector_length(d: int, telemetry: int) -> int:

@@ -16,7 +16,7 @@ from asepsis.core.channel import Carried, Channel
 from asepsis.core.errors import ConfigError, MissingExtraError
 from asepsis.core.registry import register
 from asepsis.core.updates import Individual, Summed
-from asepsis.defenses.masking.quantize import Grid, vector_length
+from asepsis.defenses.masking.quantize import Grid, vector_length, whole
 from asepsis.defenses.masking.refused import RefusedError
 
 DEGREE = 8192
@@ -30,7 +30,7 @@ LARGEST = 1 << 44
 """Sums in steps up to this are decrypted to within a twentieth of a step."""
 FEWEST = 3
 
-Numbers = NDArray[np.float64]
+Numbers = NDArray[np.int64]
 
 
 @register("transport", "homomorphic-sum")
@@ -40,14 +40,15 @@ class HomomorphicSum:
     Hospital u encrypts ``w_u q(x_u)``, w and telemetry for its row x ``[d]`` in fixed point q, 4096
     numbers a ciphertext; the server, which has the public key only, adds ciphertexts. Hospitals
     share the secret key: they open the sum, round it to whole steps, so that the approximation
-    errors by which CKKS could betray the key go to nobody, and tell the server. Rows are
-    rounded towards zero, so that none grows: the sum errs by less than a step,
-    ``clip / (2^(bits-1) - 1)``, a hospital's sample. Whoever answers is in it: dropouts cost nothing.
+    errors by which CKKS could betray the key go to nobody, and tell the server. Rows are rounded
+    towards zero, so that none grows: the sum errs by less than a step, ``clip / (2^(bits-1) - 1)``,
+    a sample. It is delivered in float64, and what a rule makes of it has the model's dtype. Whoever
+    answers is in it: dropouts cost nothing.
 
     Trust is another than with masks. One hospital that colludes with the server opens every row, a
     lying one may return any sum, and nobody checks who was added. At least 3 hospitals must answer.
-    A hospital with more samples than ``max_count`` is refused beforehand; one that claims more in
-    a round, or sends what is not finite, is left out (``unfit``).
+    A hospital with more samples than ``max_count`` is refused beforehand; one that claims more in a
+    round, or no whole number of at least 1, or sends what is not finite, is left out (``unfit``).
 
     Bytes are ciphertexts before the library compresses them (by a tenth), without the model's
     broadcast and the keys. The library draws its own random numbers: ciphertexts differ from run
@@ -138,9 +139,9 @@ class HomomorphicSum:
         if sent < FEWEST:
             return Carried(None, None, measured, f"only {sent} hospitals sent an update")
         row, weight, side = grid.decode(grid.words(_opened(vectors)), d, sent)
-        total = torch.from_numpy(row).to(updates.rows.dtype)
         told = dict(zip(names, side, strict=True))
-        return Carried(Summed(sent, total, float(weight), told), None, measured)
+        summed = Summed(sent, torch.from_numpy(row), float(weight), told)
+        return Carried(summed, None, measured)
 
     def _vectors(
         self, updates: Individual, grid: Grid, names: Sequence[str]
@@ -149,12 +150,13 @@ class HomomorphicSum:
         vectors, cut = [], 0
         for i in range(len(updates.clients)):
             weight = float(updates.weights[i]) if self.weighted else 1.0
-            if not 0 <= weight <= grid.max_count:  # NaN is in no range
+            count = whole(weight)
+            if count is None or count > grid.max_count:
                 continue
             row = array(updates.rows.row(i).detach().cpu())
             side = [float(updates.side[name][i]) for name in names]
             try:
-                words, outside = grid.encode(row, round(weight), side)
+                words, outside = grid.encode(row, count, side)
             except RefusedError:
                 continue
             vectors.append(grid.numbers(words))
@@ -172,11 +174,11 @@ def _opened(vectors: Sequence[Numbers]) -> Numbers:
     public = tenseal.context_from(own.serialize(save_secret_key=False))
     total = np.empty_like(vectors[0])
     for at in range(0, len(total), SLOTS):
-        parts = [vector[at : at + SLOTS].tolist() for vector in vectors]
+        parts = [vector[at : at + SLOTS].astype(np.float64).tolist() for vector in vectors]
         sent = [tenseal.ckks_vector(own, part).serialize() for part in parts]
         added = tenseal.ckks_vector_from(own, _added(tenseal, public, sent))
         opened = np.array(added.decrypt())
-        total[at : at + SLOTS] = np.rint(opened)
+        total[at : at + SLOTS] = np.rint(opened).astype(np.int64)
     return total
 
 

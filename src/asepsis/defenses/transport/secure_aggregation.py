@@ -31,11 +31,12 @@ class SecureAggregation:
     the cohort must be left, and at least 3 honest hospitals, else the round is void and nothing is
     revealed. Against an active server, ``2 quorum > n + colluders`` is asked for.
 
-    ``clip`` bounds a coordinate (what is cut is measured) and ``bits`` gives its levels; rows
-    are rounded towards zero, so that none grows, and the sum errs by less than a step,
-    ``clip / (2^(bits-1) - 1)``, a hospital's sample. The modulus holds ``n x max_count x levels``: a
-    hospital with more samples than ``max_count`` is refused beforehand. In a round, one that
-    claims more, a negative number, or something that is not finite, sends nothing (``unfit``).
+    ``clip`` bounds a coordinate (what is cut is measured) and ``bits`` gives its levels. Rows are
+    rounded towards zero, so that none grows: the sum errs by less than a step,
+    ``clip / (2^(bits-1) - 1)``, a sample. It is delivered in float64; what a rule makes of it has
+    the model's dtype. The modulus holds ``n x max_count x levels``: a hospital with more samples
+    than ``max_count`` is refused beforehand. In a round, one that claims more, or no whole number
+    of at least 1, or whose row is not finite, sends nothing (``unfit``).
     ``graph``: everybody, or ``k-regular`` neighbors, whose number is the smallest for which
     ``colluders`` surround nobody (2^-40) and a share of ``dropouts`` stops no round (2^-20);
     ``auto`` takes that from 50 hospitals on where it halves the work. ``bind_broadcast``: masks and
@@ -59,7 +60,7 @@ class SecureAggregation:
         >>> counts = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
         >>> sent = Individual((0, 1, 2), Rows(torch.tensor([[1.0], [2.0], [-4.0]])), counts)
         >>> SecureAggregation().deliver(sent, Channel.of(sent)).delivery.total
-        tensor([-7.0000])
+        tensor([-7.0000], dtype=torch.float64)
     """
 
     delivers: ClassVar[type] = Summed
