@@ -200,7 +200,7 @@ def report(federation: Federation, replies: list[Reply], hostile: tuple[int, ...
         return replies
 
     def told(reply: Reply) -> Reply:
-        names = [name for name in reply.side if all(name in other.side for other in honest)]
+        names = set.intersection(*(set(other.side) for other in honest))
         side = {name: sum(o.side[name] for o in honest) / len(honest) for name in names}
         return replace(reply, side={**reply.side, **side})
 

@@ -59,12 +59,23 @@ def updates(
     exempt = () if federation.threat.attested and not _crafts(federation) else hostile
     replies, reports = protected(federation, replies, exempt, facts.round, desk, announced, told)
     minds, replies, crafted = hospitals.craft(federation, minds, replies, hostile, facts, told)
-    if federation.threat.attested and _crafts(federation):
+    if exempt:
         honest = tuple(i for i in cohort.present if i not in hostile)
-        replies, _ = protected(federation, replies, honest, facts.round, desk, announced, told)
+        bound, _ = protected(federation, replies, honest, facts.round, desk, announced, told)
+        replies = bound if federation.threat.attested else saying(replies, bound)
     replies = hospitals.report(federation, replies, hostile)
     seconds = {"training": training, "attack": time.perf_counter() - started - training}
     return Sent(minds, replies, hostile, notes | crafted, reports, seconds)
+
+
+def saying(replies: list[Reply], protected: list[Reply]) -> list[Reply]:
+    """Return the replies as they are, with what their rows would have hospitals report.
+
+    Who skips the protection still answers what the protocol asks: silence would give it away, and
+    stop a sum of telemetry for everybody.
+    """
+    pairs = zip(replies, protected, strict=True)
+    return [replace(reply, side={**reply.side, **other.side}) for reply, other in pairs]
 
 
 def _crafts(federation: Federation) -> bool:
