@@ -28,6 +28,7 @@ class PrivacyFacts:
         participation: share of hospitals drawn, or each one's chance, in every round.
         sampling: how they were drawn: so many at random, or each by itself with that chance.
         trained: in how many rounds each hospital trained, by id; left out, in all of them.
+        honest: fewest honest hospitals that answered in a round; left out, enough of them.
     """
 
     rounds: int
@@ -37,6 +38,7 @@ class PrivacyFacts:
     participation: float = 1.0
     sampling: Literal["fixed", "poisson"] = "fixed"
     trained: Mapping[int, int] | None = None
+    honest: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

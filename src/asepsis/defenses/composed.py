@@ -12,6 +12,9 @@ from asepsis.defenses.client.bound import WITHIN
 if TYPE_CHECKING:
     from asepsis.defenses.pipeline import Named
 
+TAIL, FINE = 6.0, 100.0
+"""A range holds so many standard deviations of noise, and its steps are so many times finer."""
+
 
 def check_promises(named: list[Named], place: str) -> None:
     """Refuse stacks in which noise would not cover what it is said to cover.
@@ -67,12 +70,33 @@ def _check_shared(
     elif item is not clients[-1]:
         problem = f"{clients[-1].name} changes what was noised"
         fix = f"put {item.name} last of what hospitals do"
+    elif hasattr(transport.stage, "grid"):
+        problem, fix = _out_of_range(item.stage, transport, rule)
     if problem:
         raise ConfigError(
             f"{item.name} shares its noise out to several hospitals, and {problem}",
             place=place,
             fix=f"{fix}, or use parties = 1",
         )
+
+
+def _out_of_range(noise: Any, transport: Named, rule: Named) -> tuple[str, str]:
+    """Say what a transport with a range cuts off, or rounds away, of a row and its noise."""
+    if hasattr(rule.stage, "announce"):
+        return f"{rule.name} announces how much, which no range is known to hold", "use the mean"
+    bound, std = noise.bounds()
+    least = bound + TAIL * std
+    if transport.stage.clip < least:
+        return (
+            f"{transport.name} cuts it off at {transport.stage.clip:g}",
+            f"use a clip of at least {least:.4g}",
+        )
+    if transport.stage.grid(noise.parties).step > std / FINE:
+        return (
+            f"{transport.name} rounds it to steps that are not far below its {std:.3g}",
+            "use more bits or a smaller clip",
+        )
+    return "", ""
 
 
 def _check_rows(rule: Named, screens: list[Named], place: str) -> None:

@@ -96,8 +96,11 @@ def facts_of(federation: Federation, rounds: int | None = None) -> PrivacyFacts:
     """
     count = federation.schedule.rounds if rounds is None else rounds
     trained = dict.fromkeys(sorted(federation.plan.weights), 0)
+    honest: list[int] = []
     for round_ in range(count):
-        for hospital in federation.cohort(round_).present:
+        present = federation.cohort(round_).present
+        honest.append(len(set(present) - set(federation.threat.clients)))
+        for hospital in present:
             trained[hospital] += 1
     records = {
         hospital.id: int(np.unique(hospital.train.groups, return_counts=True)[1].max(initial=0))
@@ -111,6 +114,8 @@ def facts_of(federation: Federation, rounds: int | None = None) -> PrivacyFacts:
         participation=federation.schedule.participation,
         sampling=federation.schedule.sampling,
         trained=trained,
+        # Where nobody honest answered, nothing of theirs is published.
+        honest=min((n for n in honest if n), default=None),
     )
 
 

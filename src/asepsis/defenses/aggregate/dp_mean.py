@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, ClassVar
 
 import torch
@@ -27,6 +28,7 @@ ASSUMES = (
     "norms or the loss that a simulation records",
     "how many hospitals there are, and how many are expected in a round, is public",
     "scaling and class weights that the task fits to training samples are public",
+    "no hospital sees another's update: what an attacker sends does not depend on it",
     "the noise is a simulator's, not a cryptographic generator's",
 )
 
@@ -46,7 +48,8 @@ class DpMean:
     is that of sum and count together: ``z_b`` is the larger of ``m / 20`` and ``z``, and ``z_d =
     (z^-2 - (2 z_b)^-2)^(-1/2)``. Epsilon is counted over all rounds for one hospital added or
     removed (trust: central), with sample rate ``participation`` under ``sampling = "poisson"``
-    and without amplification otherwise, where neighbors leave one hospital's updates out. A round that nobody was drawn for is noise alone.
+    and without amplification otherwise, where neighbors leave one hospital's updates out. A round
+    that nobody was drawn for, or in which nobody sent a finite row, is noise alone.
 
     Raises ConfigError for a layout of another model. Behind a secure sum whose hospitals do not
     say whether they were within, the bound stays.
@@ -123,14 +126,18 @@ class DpMean:
         """Return the sum of bounded rows, how many were within the bound, and of how many."""
         if isinstance(delivery, Summed):
             said = delivery.side.get(WITHIN, None if delivery.count else 0.0)
-            return delivery.total, said, delivery.count
+            return delivery.total, _counted(said, delivery.count), delivery.count
         require("dp-mean", delivery.rows.shape[0], 0, lambda _: 1)
         norms = robust_math.row_norms(delivery.rows)
         factors = torch.where(norms > bound, bound / norms, 1.0)
         total = robust_math.weighted_sum(delivery.rows, factors).to(delivery.rows.dtype)
         told = delivery.side.get(WITHIN)
         # Rows that were clipped at home have the norm of the bound, give or take a rounding.
-        inside = (norms < bound * EXACT).double() if told is None else told.clamp(0.0, 1.0)
+        inside = (
+            (norms < bound * EXACT).double()
+            if told is None
+            else told.nan_to_num(nan=0.0).clamp(0.0, 1.0)
+        )
         return total, float(inside.sum()), len(norms)
 
     def privacy(self, facts: PrivacyFacts) -> PrivacyClaim:
@@ -160,3 +167,8 @@ class DpMean:
             steps=facts.rounds,
             assumes=ASSUMES,
         )
+
+
+def _counted(said: float | None, count: int) -> float | None:
+    """Return how many of ``count`` are within the bound, as far as that is possible."""
+    return None if said is None or math.isnan(said) else min(max(said, 0.0), float(count))

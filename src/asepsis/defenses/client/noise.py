@@ -32,10 +32,11 @@ class ClientNoise:
     ``x <- x min(1, C / |x|) + N(0, (noise_multiplier C)^2 / parties I)`` over the whole row
     ``[d]``, buffers and 0-dim tensors included, with ``C`` as in ``client-clip``. With ``parties``
     = 1 each update is protected by itself (trust: local). With more, so many honest hospitals
-    together make up the noise, and only their sum may be seen (trust: distributed): that needs a
-    secure sum in front, and each hospital that drops out or lies takes its share of noise away.
-    No telemetry leaves. Neighbors replace all of one hospital's data, which moves a row by up to
-    2 C: the accountant is given half the noise multiplier, and no amplification.
+    together make up the noise, and only their sum may be seen (trust: distributed): that needs an
+    unweighted secure sum behind, and each hospital that drops out or lies takes its share of noise
+    away: the promise counts the fewest honest ones that answered in any round. No
+    telemetry leaves. Neighbors replace all of one hospital's data, which moves a row by up to 2 C:
+    the accountant is given half the noise multiplier, and no amplification.
 
     Raises ConfigError for a cohort smaller than ``parties``.
 
@@ -73,24 +74,29 @@ class ClientNoise:
         self, row: Tensor, home: Home, rng: np.random.Generator
     ) -> tuple[Tensor, Mapping[str, float]]:
         """Return the clipped and noised row; there is no telemetry."""
-        bound = bound_of(self.max_norm, home.told)
-        std = self.noise_multiplier * bound / sqrt(self.parties)
+        bound, std = self.bounds(home.told)
         made, _ = shortened(row, bound)
         noise = torch.from_numpy(rng.normal(0.0, std, len(row))).to(row.device)
         return (made.double() + noise).to(row.dtype), {}
+
+    def bounds(self, told: Mapping[str, float] | None = None) -> tuple[float, float]:
+        """Return the bound on a row's norm, and the standard deviation of one share of noise."""
+        bound = bound_of(self.max_norm, told or {})
+        return bound, self.noise_multiplier * bound / sqrt(self.parties)
 
     def privacy(self, facts: PrivacyFacts) -> PrivacyClaim:
         """Return what is promised to one hospital over all rounds that it took part in."""
         trained = facts.trained or {}
         steps = max(trained.values(), default=facts.rounds)
+        there = self.parties if facts.honest is None else min(facts.honest, self.parties)
+        left = self.noise_multiplier / 2 * sqrt(there / self.parties)
         spent = epsilon(
-            noise_multiplier=self.noise_multiplier / 2,
+            noise_multiplier=left,
             sample_rate=1.0,
             steps=steps,
             delta=self.delta,
             accountant=self.accountant,
         )
-        shared = f"at least {self.parties} hospitals answer honestly and only their sum is seen"
         return PrivacyClaim(
             mechanism="client-noise",
             unit="hospital",
@@ -100,8 +106,14 @@ class ClientNoise:
             accountant=self.accountant,
             epsilon=spent,
             delta=self.delta,
-            noise_multiplier=self.noise_multiplier / 2,
+            noise_multiplier=left,
             sample_rate=1.0,
             steps=steps,
-            assumes=ASSUMES if self.parties == 1 else (*ASSUMES, shared),
+            assumes=ASSUMES if self.parties == 1 else (*ASSUMES, *self._shared(there)),
         )
+
+    def _shared(self, there: int) -> tuple[str, ...]:
+        """Say on whom shared noise rests, and who was there."""
+        rests = f"at least {there} hospitals answer honestly and only their sum is seen"
+        few = f"only {there} of {self.parties} shares of noise were there in some round"
+        return (rests,) if there == self.parties else (rests, few)

@@ -108,8 +108,26 @@ def test_noise_at_home_is_accounted_for_replaced_data_without_amplification() ->
     assert ClientNoise(parties=3).privacy(facts).trust == "distributed"
 
 
+@pytest.mark.parametrize(("honest", "share"), [(None, 1.0), (7, 1.0), (4, 1.0), (1, 0.25)])
+def test_noise_that_too_few_made_up_is_what_the_promise_counts(
+    honest: int | None, share: float
+) -> None:
+    facts = PrivacyFacts(rounds=3, hospitals=6, samples={}, honest=honest)
+    claim = ClientNoise(noise_multiplier=8.0, parties=4).privacy(facts)
+    left = 4.0 * share**0.5
+    assert claim.noise_multiplier == left
+    assert claim.epsilon == epsilon(noise_multiplier=left, sample_rate=1.0, steps=3, delta=1e-5)
+    assert any("1 of 4" in said for said in claim.assumes) == (honest == 1)
+
+
+def test_no_honest_hospital_leaves_no_promise() -> None:
+    facts = PrivacyFacts(rounds=3, hospitals=6, samples={}, honest=0)
+    assert ClientNoise(parties=4).privacy(facts).epsilon == float("inf")
+
+
 def test_a_cohort_that_cannot_make_up_the_noise_is_refused() -> None:
-    stack = build_pipeline([{"name": "client-noise", "parties": 4}, "secure-sum"])
+    alike = {"name": "secure-sum", "weighted": False}
+    stack = build_pipeline([{"name": "client-noise", "parties": 4}, alike])
     stack.check_cohort(4)
     with pytest.raises(ConfigError, match="make up the noise"):
         stack.check_cohort(3)
