@@ -103,7 +103,8 @@ class DpSgd:
         layout.load(module, received)
         module.train()
         drawn = self.drawn(len(shard), work, rng)
-        noise = torch.Generator(shard.inputs.device).manual_seed(int(rng.integers(2**63)))
+        noise = torch.Generator(shard.inputs.device)
+        noise.manual_seed(int(rng.integers(2**63)))
         weights = [weight for weight in module.parameters() if weight.requires_grad]
         velocity = [torch.zeros_like(weight) for weight in weights]
         with watched(module) as wrapped:
