@@ -88,7 +88,7 @@ class Visit:
             opened = self._opened(delivery) if isinstance(delivery, Grouped) else delivery
             admitted, self.dropped = admit(opened)
             self.contexts.spent += len(self.dropped)
-            aggregate = self._rule(self._screened(admitted))
+            aggregate = self._rule(self._left(admitted))
         if bool(torch.isfinite(aggregate.delta).all()):
             aggregate = self._released(aggregate)
         if not bool(torch.isfinite(aggregate.delta).all()):
@@ -121,6 +121,17 @@ class Visit:
         lost = {c: 0.0 for c, kept in zip(delivery.clients, fit.tolist(), strict=True) if not kept}
         self._report(self.pipeline.transport, 1.0, figures, lost)
         return delivery.select(fit.nonzero().flatten())
+
+    def _left(self, admitted: Individual) -> Delivery:
+        """Return what the rule is given: nothing at all where it answers even then.
+
+        A rule that hides who is there with noise would tell of a hospital whose row is unusable,
+        were the round void or without noise.
+        """
+        if admitted.clients or not getattr(self.pipeline.rule, "answers_nobody", False):
+            return self._screened(admitted)
+        rows = admitted.rows
+        return Summed(0, torch.zeros(rows.shape[1], dtype=rows.dtype, device=rows.device), 1.0)
 
     def _screened(self, delivery: Individual) -> Individual:
         for place, screen in enumerate(self.pipeline.screens):

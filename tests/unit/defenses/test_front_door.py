@@ -267,3 +267,15 @@ def test_a_rule_that_only_ignores_claimed_counts_has_changed_nothing() -> None:
         record = receive(stack, ROWS, weights).record()
         assert record[0]["changed"] == pytest.approx(0.0, abs=1e-6)
     assert receive(["krum"], ROWS, weights).record()[0]["changed"] > 0.1
+
+
+@pytest.mark.parametrize("value", NON_FINITE)
+def test_a_lone_row_that_is_not_finite_leaves_the_noise_of_a_rule_that_hides_who_is_there(
+    value: float,
+) -> None:
+    outcome = receive([{"name": "dp-mean", "bound": 3.0}], with_bad([value], ROWS[:0]))
+    assert (outcome.void, outcome.dropped) == (None, (10,))
+    assert outcome.aggregate is not None
+    assert torch.isfinite(outcome.aggregate.delta).all()
+    assert (outcome.aggregate.delta != 0).all()
+    assert receive(["mean"], with_bad([value], ROWS[:0])).aggregate is None

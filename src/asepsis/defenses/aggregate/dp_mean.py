@@ -98,7 +98,7 @@ class DpMean:
         """Add up one round's delivery with noise, and set the next bound."""
         bound = float(state["bound"])
         total, within, count = self._added(delivery, bound)
-        expected = context.expected or float(count)
+        expected = context.expected or float(max(count, 1))
         on_sum, on_count = self.split(expected)
         check_layout(context.layout, len(total), "dp-mean")
         noise = gaussian(context.rng, total, on_sum * bound)

@@ -98,6 +98,22 @@ def test_the_bound_follows_the_quantile_by_noised_counts() -> None:
     assert float(fixed.apply(fixed.init(3), delivered(), context())[0]["bound"]) == 3.0
 
 
+@pytest.mark.parametrize(("said", "counted"), [(1e9, 3.0), (-5.0, 0.0), (math.inf, 3.0)])
+def test_no_more_hospitals_are_within_the_bound_than_there_are(said: float, counted: float) -> None:
+    rule = DpMean(noise_multiplier=0.0)
+    claimed, true = (
+        rule.apply(rule.init(3), summed(within), context(expected=3.0))[0]["bound"]
+        for within in (said, counted)
+    )
+    assert float(claimed) == float(true)
+
+
+def test_a_count_that_is_no_number_moves_no_bound() -> None:
+    rule = DpMean(noise_multiplier=0.0)
+    state, _ = rule.apply(rule.init(3), summed(math.nan), context(expected=3.0))
+    assert float(state["bound"]) == rule.bound
+
+
 def test_a_sum_of_rows_that_nobody_bounded_is_refused() -> None:
     with pytest.raises(ConfigError, match="client-clip"):
         build_pipeline(["secure-sum", "dp-mean"])
