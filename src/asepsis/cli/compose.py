@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asepsis.core.errors import ConfigError
+
 if TYPE_CHECKING:
     from asepsis.experiments.composition import Verdict
 
@@ -27,6 +29,10 @@ def compose(
     """Try every combination of transport, screen, rule and privacy: it works, or says why not."""
     from asepsis.experiments.composition import cells, composed
 
+    if json_ and markdown:
+        raise ConfigError(
+            "one form is printed at a time", place="--json", fix="leave out --json or --markdown"
+        )
     given = {"transport": transport, "screen": screen, "rule": rule, "privacy": privacy}
     verdicts = composed(cells({k: v for k, v in given.items() if v}, every=every))
     if json_:

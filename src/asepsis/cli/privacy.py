@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,14 @@ from asepsis.core.privacy import written
 
 NEIGHBORS = "add or remove one"
 SAMPLING = "poisson"
+
+
+class Unit(StrEnum):
+    """What a promise is about."""
+
+    RECORD = "record"
+    PATIENT = "patient"
+    HOSPITAL = "hospital"
 
 
 def epsilon_(
@@ -38,11 +47,11 @@ def epsilon_(
         str, typer.Option("--accountant", help="rdp, or the tighter and slower prv.")
     ] = "rdp",
     unit: Annotated[
-        str, typer.Option("--unit", help="What one unit is: record, patient, hospital.")
-    ] = "record",
+        Unit, typer.Option("--unit", help="What one unit is; a patient takes --records.")
+    ] = Unit.RECORD,
     records: Annotated[
-        int, typer.Option("--records", help="Of how many records a unit consists.")
-    ] = 1,
+        int | None, typer.Option("--records", help="Of how many records a unit consists.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what epsilon noise gives, or what noise a budget needs."""
@@ -55,12 +64,18 @@ def epsilon_(
             got="both" if epsilon is not None else "neither",
             fix="use either --noise-multiplier or --epsilon",
         )
+    if unit is Unit.PATIENT and records is None:
+        raise ConfigError(
+            "a patient has one record or several, and epsilon depends on how many",
+            place="records",
+            fix="use --records with the most that a patient has (1: one record a patient)",
+        )
     how: dict[str, Any] = {
         "sample_rate": sample_rate,
         "steps": steps,
         "delta": delta,
         "accountant": accountant,
-        "records": records,
+        "records": 1 if records is None else records,
     }
     if epsilon is not None:
         noise_multiplier = privacy.noise_for(epsilon, **how)
@@ -70,7 +85,7 @@ def epsilon_(
         "epsilon": spent if math.isfinite(spent) else None,
         "noise_multiplier": noise_multiplier,
         **how,
-        "unit": unit,
+        "unit": unit.value,
         "neighbors": NEIGHBORS,
         "sampling": SAMPLING if sample_rate < 1 else "all",
     }
@@ -79,8 +94,11 @@ def epsilon_(
 
 def _text(found: dict[str, Any]) -> str:
     spent = math.inf if found["epsilon"] is None else found["epsilon"]
-    parts = "" if found["records"] == 1 else f" of up to {found['records']} records"
-    whose = found["unit"] if found["records"] == 1 else "record"
+    several = found["records"] > 1
+    parts = f" of up to {found['records']} records" if several else ""
+    if found["unit"] == Unit.PATIENT and not several:
+        parts = " of one record"
+    whose = "record" if several else found["unit"]
     drawn = f"each by itself with rate {found['sample_rate']:g} (Poisson)"
     lines = {
         "epsilon": written(spent),

@@ -33,6 +33,8 @@ MESH_ERROR = 0.01
 _MOST_POINTS = 1 << 24
 _LARGEST_NOISE, _SMALLEST_NOISE = 1e6, 1e-3
 _PRECISION = 1e-4
+_LEAST_NOISE = 1e-9
+"""Less noise than this proves nothing that a float could hold."""
 
 Curve = NDArray[np.float64]
 
@@ -60,7 +62,7 @@ class Mechanism:
                 got=self.sample_rate,
                 fix="divide the batch size by the samples, or the cohort by the hospitals",
             )
-        if self.steps < 0 or self.steps != int(self.steps):
+        if not math.isfinite(self.steps) or self.steps < 0 or self.steps != int(self.steps):
             raise ConfigError("steps are a whole number", place="steps", got=self.steps)
 
     def of_group(self, records: int) -> Mechanism:
@@ -74,8 +76,12 @@ class Mechanism:
             >>> Mechanism(2.0, 0.5, 10).of_group(2)
             Mechanism(noise_multiplier=1.0, sample_rate=0.75, steps=10)
         """
-        if records < 1:
-            raise ConfigError("a patient has at least one record", place="records", got=records)
+        if not math.isfinite(records) or records < 1 or records != int(records):
+            raise ConfigError(
+                "a patient has a whole number of records, at least one",
+                place="records",
+                got=records,
+            )
         rate = -math.expm1(records * math.log1p(-self.sample_rate)) if self.sample_rate < 1 else 1.0
         return replace(self, noise_multiplier=self.noise_multiplier / records, sample_rate=rate)
 
@@ -101,7 +107,7 @@ def epsilon(
             :meth:`Mechanism.of_group`.
 
     Returns:
-        Epsilon; infinite without noise, 0 after no step.
+        Epsilon; infinite without noise (or less than 1e-9), 0 after no step.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -133,7 +139,7 @@ def composed(
     parts = _merged(mechanisms)
     if not parts:
         return 0.0
-    if any(part.noise_multiplier == 0 for part in parts):
+    if any(part.noise_multiplier < _LEAST_NOISE for part in parts):
         return math.inf
     return _prv(parts, delta) if accountant == "prv" else _rdp(parts, delta)
 
@@ -230,7 +236,7 @@ def _curve(parts: Sequence[Mechanism], orders: tuple[float, ...]) -> Curve:
 
 @lru_cache(maxsize=256)
 def _one_step(noise: float, rate: float, orders: tuple[float, ...]) -> Curve:
-    if noise == 0:
+    if noise < _LEAST_NOISE:
         return np.full(len(orders), math.inf)
     at = _opacus().accountants.analysis.rdp.compute_rdp
     with np.errstate(all="ignore"):
@@ -243,7 +249,7 @@ def _or_infinite(at: Callable[..., Any], rate: float, noise: float, order: float
     """Return the divergence at one order; where the series fails, the order proves nothing."""
     try:
         return float(at(q=rate, noise_multiplier=noise, steps=1, orders=order))
-    except (ValueError, OverflowError):
+    except (ValueError, ArithmeticError):
         return math.inf
 
 

@@ -31,6 +31,11 @@ def test_json_has_every_combination() -> None:
     assert "mean" in refused["fix"]
 
 
+def test_two_forms_at_once_are_refused() -> None:
+    result = CliRunner().invoke(app, ["compose", *FEW, "--json", "--markdown"])
+    assert isinstance(result.exception, ConfigError)
+
+
 def test_a_mistake_is_named() -> None:
     result = CliRunner().invoke(app, ["compose", "--rule", "kum"])
     assert isinstance(result.exception, ConfigError)

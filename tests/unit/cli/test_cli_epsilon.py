@@ -61,11 +61,34 @@ def test_without_sampling_no_amplification_is_claimed() -> None:
         ("--noise-multiplier", "1", "--sample-rate", "1.5"),
         ("--noise-multiplier", "1", "--accountant", "gdp"),
         ("--noise-multiplier", "1", "--records", "0"),
+        ("--noise-multiplier", "1", "--unit", "patient"),
         ("--epsilon", "1e-12", "--steps", "100000", "--delta", "1e-30"),
     ],
 )
 def test_bad_input_is_refused(words: tuple[str, ...]) -> None:
     assert refused(asepsis("epsilon", *words))
+
+
+@pytest.mark.parametrize("accountant", ["rdp", "prv"])
+@pytest.mark.parametrize("noise", ["0", "1e-200", "1e-10", "1e-8", "1e-4"])
+def test_next_to_no_noise_is_a_huge_epsilon_or_none(noise: str, accountant: str) -> None:
+    how = ("--noise-multiplier", noise, "--sample-rate", "0.1", "--accountant", accountant)
+    done = asepsis("epsilon", *how, "--json")
+    if done.code != 0:
+        assert (accountant, noise) in [("prv", "1e-8"), ("prv", "1e-4")]
+        assert refused(done)
+        return
+    found = json.loads(done.out)["epsilon"]
+    assert found is None or found > 1e6
+
+
+def test_no_other_unit_is_promised_anything() -> None:
+    assert asepsis("epsilon", "--noise-multiplier", "1", "--unit", "ward").code == 2
+
+
+def test_a_patient_of_one_record_is_said_so() -> None:
+    how = ("--noise-multiplier", "4", *PLAN, "--unit", "patient")
+    assert "one patient of one record" in asepsis("epsilon", *how, "--records", "1").out
 
 
 def test_importing_the_package_loads_neither_torch_nor_opacus() -> None:

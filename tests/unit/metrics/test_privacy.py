@@ -53,6 +53,23 @@ def exact(mixture: Callable[[Any], Any], sigma: float) -> float:
 
 
 @pytest.mark.parametrize(
+    "given",
+    [
+        {"steps": math.nan},
+        {"steps": math.inf},
+        {"steps": 2.5},
+        {"records": 1.5},
+        {"records": math.nan},
+        {"records": math.inf},
+    ],
+)
+def test_what_is_no_whole_number_is_refused(given: dict[str, Any]) -> None:
+    how: dict[str, Any] = {"noise_multiplier": 1.0, "sample_rate": 0.1, "steps": 3, "delta": DELTA}
+    with pytest.raises(ConfigError, match=next(iter(given))):
+        epsilon(**{**how, **given})
+
+
+@pytest.mark.parametrize(
     ("noise", "steps", "published", "older"),
     [(4.0, 10_000, 1.035, 1.26), (4.0, 40_000, 2.213, 2.58)],
 )
