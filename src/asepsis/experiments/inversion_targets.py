@@ -12,15 +12,15 @@ from torch import Tensor
 
 from asepsis.core.contracts import BroadcastAttack, ServerAttack, Trainer
 from asepsis.core.rng import Draw, Streams
-from asepsis.core.samples import Array, Shard
+from asepsis.core.samples import Array, Kind, Shard
 from asepsis.core.threads import one_thread
 from asepsis.core.threat import BroadcastView, Facts, ServerView
 from asepsis.core.updates import Individual, Rows, State
 from asepsis.federation.federation import Federation
-from asepsis.federation.scoring.inversion import compared, labels_right
+from asepsis.federation.scoring.inversion import as_pixels, compared, labels_right
 from asepsis.metrics.intervals import Interval, t_interval
 from asepsis.metrics.leakage import match
-from asepsis.metrics.reconstruction import distances
+from asepsis.metrics.reconstruction import averaged, distances, inside
 from asepsis.training.learner import Learner
 from asepsis.training.sgd import Sgd
 
@@ -33,7 +33,7 @@ class Inversions:
 
     Attributes:
         values: every figure of :mod:`asepsis.metrics.reconstruction`, one value a target (means
-            over the target's batch; of paired images also ``target/...``), NaN where the attack
+            over the target's batch; of paired images also ``target/...`` and, in the body, ``inside/...``), NaN where the attack
             returned nothing. A target that was missed altogether is no success.
         success: share of reconstructed samples, with its 95 % interval (Wilson).
         batch: samples behind each update.
@@ -106,7 +106,7 @@ def invert_targets(
         rest = Shard(*(_without(part, own) for part in (targets.inputs, targets.targets)))
         guesses = _attacked(attack, learner, row, shard, public, how, Streams(seed), i)
         chance = Streams(seed).at(Draw.BOOTSTRAP, i)
-        found, pair = _scored(guesses, shard, rest, public, chance)
+        found, pair = _scored(guesses, shard, rest, public, chance, learner.kind)
         scores.append(found)
         for name, part in pair.items() if i < shown else ():
             pictures.setdefault(name, []).append(part)
@@ -167,11 +167,13 @@ def _scored(
     rest: Shard,
     public: Shard | None,
     rng: np.random.Generator,
+    kind: Kind,
 ) -> tuple[dict[str, float], dict[str, Tensor]]:
     """Score one target; other targets and public samples are the candidates beside it."""
     if "inputs" not in guesses:
         return {}, {}
     guess, real, other = _arrays(guesses["inputs"], shard.inputs, rest.inputs)
+    guess = as_pixels(guess, kind)
     pairs = mine, matched = match(guess, real)
     known = None if public is None else _arrays(public.inputs)[0]
     others = other if known is None else np.concatenate([other, known])
@@ -182,11 +184,16 @@ def _scored(
         second, images, beside = _arrays(
             guesses["targets"], shard.targets[:, :1], rest.targets[:, :1]
         )
+        second = as_pixels(second, kind)
         held = None if public is None else _arrays(public.targets[:, :1])[0]
         candidates = beside if held is None else np.concatenate([beside, held])
         costs = distances(guess, np.concatenate([real, others]))
         theirs = compared(second, images, pairs, held, candidates, rng, costs)
         found |= {f"target/{name}": value for name, value in theirs.items()}
+        body = _arrays(shard.targets[:, 1])[0][matched] > 0.5
+        for prefix, one, true in (("", guess, real), ("target/", second, images)):
+            outline = averaged(inside(one[mine], true[matched], body))
+            found |= {f"{prefix}inside/{name}": value for name, value in outline.items()}
         pair["truth_target"] = torch.from_numpy(images[matched])
         pair["guess_target"] = torch.from_numpy(second[mine])
     return found, pair

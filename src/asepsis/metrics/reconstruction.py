@@ -127,32 +127,53 @@ def _by_chance(
     return ranks(gaps[mine, truths[matched]], gaps[np.ix_(mine, others)])
 
 
-def prior_guesses(truths: Array, known: Array) -> dict[str, Array]:
-    """Return what one guesses without a gradient, from inputs ``[m, ...]`` one has anyway.
+def prior_pairs(truths: Array, known: Array, count: int) -> dict[str, tuple[Array, Array]]:
+    """Return ``count`` guesses made without a gradient, each with the input it is set beside.
 
-    ``mean``: their mean. ``nearest``: the one nearest to the truth, which nobody could pick
-    without knowing it: the most that owning such data explains.
+    They are made of inputs ``known`` ``[m, ...]`` that one has anyway, and get the benefit of the
+    doubt that guesses get: they are set beside those of all inputs used, ``truths``, that they
+    come nearest to, each of which counts once. ``mean``: the mean. ``nearest``: the known inputs
+    that are nearest to any used, which nobody could pick without knowing those: the most that
+    owning such data explains.
     """
     mean = known.astype(np.float64).mean(axis=0).astype(truths.dtype)
-    nearest = known[distances(truths, known).argmin(axis=1)]
-    return {"mean": np.broadcast_to(mean, truths.shape), "nearest": nearest}
+    beside = np.argsort(distances(mean[None], truths)[0], kind="stable")[:count]
+    gaps, places = _nearest(truths, known)
+    best = np.argsort(gaps, kind="stable")[:count]
+    return {
+        "mean": (np.broadcast_to(mean, truths[beside].shape), truths[beside]),
+        "nearest": (known[places[best]], truths[best]),
+    }
 
 
-def beside_priors(guesses: Array, truths: Array, known: Array) -> Values:
+def _nearest(ones: Array, others: Array) -> tuple[NDArray[np.float64], Array]:
+    """Return every one's squared distance ``[n]`` to the nearest of the others, and its place."""
+    one = np.asarray(ones, np.float64).reshape(len(ones), -1)
+    other = np.asarray(others, np.float64).reshape(len(others), -1)
+    lengths, gaps, places = (other**2).sum(axis=1), np.empty(len(one)), np.empty(len(one), np.int64)
+    for start in range(0, len(one), BLOCK):
+        part = slice(start, start + BLOCK)
+        found = (one[part] ** 2).sum(axis=1)[:, None] - 2 * one[part] @ other.T + lengths
+        gaps[part], places[part] = found.min(axis=1), found.argmin(axis=1)
+    return gaps, places
+
+
+def beside_priors(guesses: Array, truths: Array, known: Array, used: Array | None = None) -> Values:
     """Return figures of the priors (``prior/mean/psnr``) and the ``excess`` over the better one.
 
-    Of images PSNR and SSIM; of anything else the mean squared error, by how much it is lower.
+    Guesses ``[k, ...]`` are paired with ``truths``, the ones they match best out of all inputs
+    ``used``; so are the priors, see :func:`prior_pairs`. Of images PSNR and SSIM; of anything else
+    the mean squared error, by how much it is lower. The excess is over the better prior's mean.
     """
     mine = each(guesses, truths)
-    priors = {name: each(guess, truths) for name, guess in prior_guesses(truths, known).items()}
+    pairs = prior_pairs(truths if used is None else used, known, len(truths))
+    priors = {name: each(*pair) for name, pair in pairs.items()}
     found: Values = {}
     for figure in ("psnr", "ssim") if "psnr" in mine else ("mse",):
         theirs = {name: values[figure] for name, values in priors.items()}
         found |= {f"prior/{name}/{figure}": values for name, values in theirs.items()}
-        stacked = np.stack(list(theirs.values()))
-        better = stacked.min(axis=0) - mine[figure]
-        if figure != "mse":
-            better = mine[figure] - stacked.max(axis=0)
+        means = [values.mean() for values in theirs.values()]
+        better = min(means) - mine[figure] if figure == "mse" else mine[figure] - max(means)
         found[f"excess/{figure}"] = better
     return found
 

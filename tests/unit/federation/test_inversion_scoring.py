@@ -131,10 +131,41 @@ def test_of_pairs_both_images_are_scored_inside_the_mask_too() -> None:
     real = {"inputs": found.pictures["truth"], "targets": found.pictures["truth_target"]}
     exact = judged(Evidence("inversion", real, evidence.about), truth).scores
     assert exact["target/inside/mae"] == exact["inside/mae"] == exact["mse"] == 0
+    around = real["inputs"].clone()
+    around[:, :, :2], around[:, :, 10:] = 1, -1
+    around = {"inputs": around, "targets": real["targets"]}
+    inner = judged(Evidence("inversion", around, evidence.about), truth).scores
+    assert inner["inside/mae"] == 0
+    assert inner["mse"] > 0.1
     wrong = {"inputs": real["inputs"], "targets": -real["targets"]}
     off = judged(Evidence("inversion", wrong, evidence.about), truth).scores
     assert off["mse"] == 0
     assert off["target/inside/mae"] > 0.1
+
+
+def test_pixels_are_cut_to_where_they_lie_before_they_are_scored() -> None:
+    attack = build("attack", {"name": "dlg", "iterations": 1})
+    _, outcome, truth = played(attack, Kind.PAIRED_IMAGE)
+    about = outcome.seen[0].evidence.about
+    rng = np.random.default_rng(0)
+    shape = (1, 1, 12, 12)
+    loud = {
+        name: torch.from_numpy(rng.normal(0, 3, shape).astype(np.float32))
+        for name in ("inputs", "targets")
+    }
+    cut = {name: guess.clamp(-1, 1) for name, guess in loud.items()}
+    scores = [judged(Evidence("inversion", g, about), truth).scores for g in (loud, cut)]
+    assert scores[0] == pytest.approx(scores[1], nan_ok=True)
+    nothing = {name: torch.full(shape, torch.inf) for name in loud}
+    bad = judged(Evidence("inversion", nothing, about), truth).scores
+    assert bad["success"] == bad["top1"] == 0
+
+
+def test_tables_are_not_cut() -> None:
+    _, outcome, truth = played(build("attack", {"name": "dlg", "iterations": 1}))
+    claim = outcome.seen[0].evidence
+    far = {"inputs": torch.full_like(claim.guesses["inputs"], 5.0)}
+    assert judged(replace(claim, guesses=far), truth).scores["mse"] > 9
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])

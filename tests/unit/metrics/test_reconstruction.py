@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from asepsis.core.samples import Array
 from asepsis.metrics.features import feature_distance
@@ -14,7 +15,7 @@ from asepsis.metrics.reconstruction import (
     distances,
     each,
     inside,
-    prior_guesses,
+    prior_pairs,
     ranks,
     reidentified,
 )
@@ -116,14 +117,38 @@ def test_exact_guesses_have_all_the_excess_there_is() -> None:
 
 def test_leakage_is_what_exceeds_the_better_prior() -> None:
     truths, known = images(2, 1), images(20, 2)
-    priors = {name: each(guess, truths) for name, guess in prior_guesses(truths, known).items()}
-    best = np.maximum(priors["mean"]["psnr"], priors["nearest"]["psnr"])
+    priors = {name: each(*pair) for name, pair in prior_pairs(truths, known, 2).items()}
+    best = max(priors["mean"]["psnr"].mean(), priors["nearest"]["psnr"].mean())
     found = beside_priors(truths + 0.01, truths, known)
     assert found["excess/psnr"] == pytest.approx(each(truths + 0.01, truths)["psnr"] - best)
     mean = np.broadcast_to(known.mean(axis=0), truths.shape)
-    assert found["prior/mean/psnr"] == pytest.approx(each(mean, truths)["psnr"], abs=1e-4)
-    itself = beside_priors(prior_guesses(truths, known)["mean"], truths, known)
-    assert (itself["excess/psnr"] <= 0).all()
+    usual = float(each(mean, truths)["psnr"].mean())
+    assert found["prior/mean/psnr"].mean() == pytest.approx(usual, abs=1e-4)
+
+
+def test_priors_are_set_beside_the_inputs_they_come_nearest_to() -> None:
+    used, known = np.array([[0.0], [5.0], [9.0]]), np.array([[5.5], [8.0]])  # their mean is 6.75
+    one, two = prior_pairs(used, known, 1), prior_pairs(used, known, 2)
+    assert [part.tolist() for part in one["mean"]] == [[[6.75]], [[5.0]]]
+    assert [part.tolist() for part in one["nearest"]] == [[[5.5]], [[5.0]]]
+    assert two["mean"][1].tolist() == [[5.0], [9.0]]
+    assert [part.tolist() for part in two["nearest"]] == [[[5.5], [8.0]], [[5.0], [9.0]]]
+
+
+@pytest.mark.parametrize(("public", "used", "guesses"), [(50, 1, 1), (20, 300, 1), (20, 300, 4)])
+def test_other_peoples_digits_exceed_nothing_however_many_were_used(
+    public: int, used: int, guesses: int
+) -> None:
+    """A guess that might as well be a public sample knows no more than the best of those."""
+    digits = load_digits().images[:, None].repeat(2, axis=2).repeat(2, axis=3) / 8 - 1
+    found = []
+    for seed in range(30):
+        ends = np.cumsum([used, public, guesses])
+        real, known, guess, _ = np.split(digits[rng(seed).permutation(len(digits))], ends)
+        mine, matched = match(guess, real)
+        found.append(averaged(beside_priors(guess[mine], real[matched], known, real)))
+    for figure in ("excess/psnr", "excess/ssim"):
+        assert np.mean([one[figure] for one in found]) <= 0
 
 
 def test_of_tables_the_excess_is_a_lower_error() -> None:
@@ -133,11 +158,10 @@ def test_of_tables_the_excess_is_a_lower_error() -> None:
     assert found["excess/mse"].tolist() == [3.75]
 
 
-def test_the_nearest_public_image_is_never_worse_than_another() -> None:
-    truths, known = images(3, 1), images(30, 2)
-    nearest = prior_guesses(truths, known)["nearest"]
-    gaps = np.diagonal(distances(nearest, truths))
-    assert (gaps <= distances(known, truths)).all()
+def test_no_public_image_is_nearer_to_any_used_than_the_nearest() -> None:
+    truths, known = images(300, 1, 4), images(30, 2, 4)
+    guess, truth = prior_pairs(truths, known, 1)["nearest"]
+    assert distances(guess, truth)[0, 0] == distances(known, truths).min()
 
 
 def test_only_what_is_inside_the_mask_counts() -> None:

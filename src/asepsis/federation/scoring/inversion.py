@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from asepsis.core.rng import Draw
-from asepsis.core.samples import Array, Shard
+from asepsis.core.samples import Array, Kind, Shard
 from asepsis.core.threat import Evidence
 from asepsis.federation.scoring.hospitals import subjects, unknown, used_by
 from asepsis.federation.scoring.truth import Leak, Truth
@@ -23,6 +23,9 @@ from asepsis.metrics.reconstruction import (
     reidentified,
 )
 
+PIXELS = frozenset({Kind.IMAGE, Kind.VOLUME, Kind.MULTILABEL_IMAGE, Kind.PAIRED_IMAGE})
+"""Kinds whose prepared inputs lie in [-1, 1]."""
+
 
 def score(evidence: Evidence, truth: Truth) -> Leak:
     """Set reconstructions beside the true samples that they match best.
@@ -30,7 +33,8 @@ def score(evidence: Evidence, truth: Truth) -> Leak:
     The truth is every sample that the hospital trained on in this round, over all its local
     steps; when the channel does not tell whose update it was, those of every hospital that may be
     behind it: the attack gets the benefit of the doubt. Figures are means over the pairs, see
-    :mod:`asepsis.metrics.reconstruction`: how close they are, the rank of the true sample among
+    :mod:`asepsis.metrics.reconstruction`: how close they are (pixels cut to [-1, 1], where they
+    lie), the rank of the true sample among
     public ones (``candidates`` in all) beside chance, and what exceeds priors that need no
     gradient. Of paired images the same for the second image (``target/...``), and inside the mask
     of the body (``inside/...``). ``used`` and ``guessed`` count samples. Hospitals are left out
@@ -40,7 +44,7 @@ def score(evidence: Evidence, truth: Truth) -> Leak:
     owners = subjects(evidence, truth)
     known = [part for part in (_used(truth, client) for client in owners) if part is not None]
     left_out = unknown(len(owners), len(known))
-    guess = _array(evidence.guesses["inputs"])
+    guess = as_pixels(_array(evidence.guesses["inputs"]), truth.federation.learner.kind)
     count = float(sum(len(part) for part in known))
     scores = {"used": count, "guessed": float(len(guess)), **left_out} if known else left_out
     if not (count and len(guess)):
@@ -63,7 +67,7 @@ def _beside(
         body = _array(used.targets[:, 1])[matched] > 0.5
         scores |= _named("inside", averaged(inside(guess[mine], real[matched], body)))
         if "targets" in guesses:
-            second = _array(guesses["targets"])
+            second = as_pixels(_array(guesses["targets"]), Kind.PAIRED_IMAGE)
             images = _array(used.targets[:, :1])
             held = None if public is None else _array(public.targets[:, :1])
             costs = None if known is None else distances(guess, np.concatenate([real, known]))
@@ -93,12 +97,24 @@ def compared(
     mine, matched = pairs
     found: Values = each(guess[mine], real[matched])
     if known is not None and len(known):
-        found |= beside_priors(guess[mine], real[matched], known)
+        found |= beside_priors(guess[mine], real[matched], known, real)
     scores = averaged(found)
     if others is None or not len(others):
         return scores
     gaps = distances(guess, np.concatenate([real, others]))
     return scores | reidentified(gaps, len(real), pairs, rng, costs)
+
+
+def as_pixels(guess: Array, kind: Kind) -> Array:
+    """Cut guessed pixels to [-1, 1], as anybody would; what is no number remains none.
+
+    Example:
+        >>> as_pixels(np.array([-3.0, 0.5, np.inf]), Kind.IMAGE).tolist()
+        [-1.0, 0.5, nan]
+    """
+    if kind not in PIXELS:
+        return guess
+    return np.where(np.isfinite(guess), np.clip(guess, -1, 1), np.nan).astype(guess.dtype)
 
 
 def labels_right(guesses: dict[str, Tensor], mine: Array, targets: Tensor) -> dict[str, float]:
