@@ -20,6 +20,9 @@ from asepsis.core.registry import build
 from asepsis.core.rng import building_modules
 from asepsis.core.samples import DataFacts, Hospital, Kind, Samples, Shard
 from asepsis.core.threat import Evidence, Facts, ReleaseView
+from asepsis.federation.build import assemble
+from asepsis.federation.scoring.kinds import judged
+from asepsis.federation.scoring.truth import Truth
 from asepsis.metrics.leakage import mse
 from asepsis.testing.learners import learner_for
 from asepsis.training.learner import Learner
@@ -200,6 +203,16 @@ def test_a_model_that_knows_nothing_shows_nothing(attack: Any) -> None:
     assert min(closeness) > 0.25
 
 
+def test_smoothness_is_a_virtue_of_a_class() -> None:
+    """Where the model says nothing, what remains is the penalty: it lowers the variation."""
+    learner, row = template_model(0.0)
+    rough, smooth = (
+        inferred(ModelInversion(steps=30, tv=tv, l2=0.0), release(learner, row)).guesses["inputs"]
+        for tv in (0.0, 1.0)
+    )
+    assert float(variation(smooth).max()) < 0.5 * float(variation(rough).min())
+
+
 def test_a_model_that_has_blown_up_has_no_classes() -> None:
     learner, row = template_model(float("nan"))
     for attack in (ModelInversion(steps=2), GanReconstruction(steps=1)):
@@ -277,6 +290,18 @@ def test_the_class_means_themselves_score_highest_and_noise_scores_lowest() -> N
     assert perfect.scores["psnr_member"] > random.scores["psnr_member"]
     assert perfect.scores["prior_psnr_mean"] == random.scores["prior_psnr_mean"]
     assert perfect.pictures["guess"].shape == perfect.pictures["nearest"].shape
+
+
+def test_the_prior_of_a_class_is_made_of_public_samples_alone() -> None:
+    """The public samples as the claim itself do as well as the prior; training data do not."""
+    federation, _ = assemble(imaging(Claims(templates())))
+    public, row = federation.public, federation.begin().row
+    assert public is not None
+    means = torch.stack([public.inputs[public.targets == c].mean(dim=0) for c in range(2)])
+    truth = Truth(federation, 0, (0, 1, 2), row, row, public=public)
+    scores = judged(Evidence("classes", {"inputs": means}), truth).scores
+    for figure in ("mse_mean", "psnr_mean", "mse_member"):
+        assert scores[figure] == pytest.approx(scores[f"prior_{figure}"], rel=1e-4)
 
 
 def test_the_nearest_member_is_the_nearest() -> None:

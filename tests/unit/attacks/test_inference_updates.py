@@ -10,9 +10,10 @@ import pytest
 import torch
 from inference_bench import hospitals, parts, watched
 
+from asepsis.attacks.observe import label_leakage
 from asepsis.attacks.observe.label_leakage import LabelLeakage, labels_used
 from asepsis.attacks.observe.property_inference import PropertyInference
-from asepsis.attacks.observe.seen import head_of, updates_of
+from asepsis.attacks.observe.seen import Update, head_of, updates_of
 from asepsis.attacks.observe.shadows import Ridge, tilted
 from asepsis.core.layout import Layout
 from asepsis.core.registry import build
@@ -21,6 +22,10 @@ from asepsis.core.samples import DataFacts, Hospital, Kind, Samples, Shard
 from asepsis.core.updates import Individual, Rows, Summed
 from asepsis.core.workshop import Recipe
 from asepsis.defenses.stack import build_pipeline
+from asepsis.federation.build import assemble
+from asepsis.federation.federation import Schedule
+from asepsis.federation.scoring.hospitals import labels_trained_on
+from asepsis.federation.scoring.truth import Truth
 from asepsis.testing.observers import views
 from asepsis.training.batches import batches, cuts
 
@@ -58,6 +63,41 @@ def test_the_labels_of_one_step_from_zero_weights_are_counted_exactly() -> None:
         _, evidence = LabelLeakage().observe({}, given, rng)
         assert evidence is not None
         assert torch.equal(evidence.guesses["counts"], torch.stack(real))
+
+
+@pytest.mark.parametrize(
+    ("hospitals", "counts"), [(1, [3, 0, 1]), (2, [4, 0, 0])], ids=["alone", "mean hospital"]
+)
+def test_a_negative_entry_is_a_label_for_sure_of_one_hospital_only(
+    hospitals: int, counts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the mixture says (class 0 alone) is corrected by the sign: class 2 occurred."""
+    server, _ = views(Kind.TABLE)
+    monkeypatch.setattr(label_leakage, "explained", lambda *_: np.array([1.0, 0.0, 0.0]))
+    head = head_of(server.learner.layout, 3)
+    assert head is not None
+    assert head.bias is not None
+    delta = torch.zeros(server.learner.layout.dim)
+    delta[head.bias] = -0.1 * torch.tensor([-0.2, 0.5, -0.3])
+    view = replace(server, scale=lambda _: 0.1, recipe=lambda _: Recipe(0.1, 0.0, 0.0, 4, 1))
+    update = Update(0, delta, samples=4, hospitals=hospitals)
+    known = Shard(torch.zeros(1, 6), torch.zeros(1, dtype=torch.int64))
+    assert label_leakage.counted(view, update, head, known).tolist() == counts
+
+
+def test_a_sum_without_weights_says_nothing_about_sizes() -> None:
+    """Every hospital counts as 1: that is no sample count, and labels are still read off."""
+    site = parts(
+        hospitals([0.25] * 6, count=40),
+        LabelLeakage(),
+        pipeline=build_pipeline([{"name": "secure-sum", "weighted": False}, "mean"]),
+        trainer=build("trainer", {"name": "sgd", "batch_size": 40, "momentum": 0.0}),
+    )
+    evidence, leak = watched(site)
+    assert evidence is not None
+    assert leak is not None
+    assert int(evidence.guesses["counts"].sum()) == 40
+    assert leak.scores["count_error"] < 6
 
 
 def test_one_negative_entry_is_the_label_of_a_single_sample() -> None:
@@ -224,13 +264,13 @@ def test_a_network_without_a_linear_end_is_left_alone() -> None:
 def test_updates_that_are_no_numbers_are_left_out() -> None:
     rows = torch.tensor([[1.0, 2.0], [torch.nan, 0.0], [3.0, 4.0]])
     weights = torch.tensor([2.0, 1.0, 3.0], dtype=torch.float64)
-    seen = updates_of(Individual((1, 5, 7), Rows(rows), weights))
+    seen = updates_of(Individual((1, 5, 7), Rows(rows), weights), 8)
     assert [(one.client, one.samples) for one in seen] == [(1, 2), (7, 3)]
-    (mean,) = updates_of(Summed(4, torch.tensor([4.0, 8.0]), 8.0))
+    (mean,) = updates_of(Summed(4, torch.tensor([4.0, 8.0]), 8.0), 8)
     assert mean.client is None
     assert mean.delta.tolist() == [0.5, 1.0]
     assert (mean.samples, mean.hospitals) == (2, 4)
-    assert updates_of(Summed(2, torch.ones(2), 0.0)) == []
+    assert updates_of(Summed(2, torch.ones(2), 0.0), 8) == []
 
 
 def test_tilted_hospitals_have_the_shares_they_say_and_they_differ() -> None:
@@ -273,3 +313,14 @@ def test_ridge_finds_a_linear_rule_and_ignores_what_does_not_vary() -> None:
     ridge = Ridge.fit(features, answers)
     asked = rng.normal(size=(5, 4))
     assert ridge.predict(asked) == pytest.approx(asked[:, :2] * [2.0, -1.0] + 3.0, abs=0.02)
+
+
+def test_labels_of_stragglers_are_those_of_the_steps_they_managed() -> None:
+    late = Schedule(rounds=1, stragglers=1.0, straggler_work=0.4)
+    trainer = build("trainer", {"name": "sgd", "batch_size": 8, "momentum": 0.0})
+    site = parts(hospitals([0.5] * 3, count=40), LabelLeakage(), trainer=trainer, schedule=late)
+    federation, _ = assemble(site)
+    truth = Truth(federation, 0, (0, 1, 2), torch.zeros(1), torch.zeros(1))
+    used = labels_trained_on(truth, 0)
+    assert used is not None
+    assert used[1] == int(used[0].sum()) == 2 * 8, "two of five steps"

@@ -90,6 +90,30 @@ def test_bins_are_read_by_hand() -> None:
     assert imprint.read(weight, bias).flatten().tolist() == pytest.approx([0.5, 2.5])
 
 
+def test_a_mixture_that_measures_outside_its_bin_is_dropped() -> None:
+    """Two samples in one bin that pull against each other: 3 (0.2) - 2 (0.8) is -1."""
+    imprint = Imprint(torch.tensor([1.0]).double(), torch.tensor([0.0, 1.0, 2.0]).double())
+    weight, bias = torch.tensor([[-1.0], [0.0], [0.0]]), torch.tensor([1.0, 0.0, 0.0])
+    assert len(imprint.read(weight, bias)) == 0
+    assert imprint.read(-weight * 0.5, bias).tolist() == [[0.5]]
+
+
+@pytest.mark.parametrize("summing", [False, True])
+def test_an_imprint_is_exact_under_weight_decay(summing: bool) -> None:
+    shape, model = (1, 12, 12), {"name": "imprinted", "model": "logistic", "bins": 256}
+    exact = {}
+    for decay in (0.0, 0.01):
+        learner, row = network(model, shape, one_step(8, weight_decay=decay))
+        homes = [samples(8, shape, seed=seed) for seed in range(2)]
+        attack = RobbingTheFed(measure="random")
+        state, view = tampered(attack, learner, row, homes)
+        found = seen_by(attack, summed(view) if summing else view, state).guesses["inputs"]
+        truth = torch.cat([home.inputs for home in homes]) if summing else homes[0].inputs
+        exact[decay] = (len(found), sum(error < 1e-4 for error in errors(found, truth)))
+    assert exact[0.01] == exact[0.0]
+    assert exact[0.0][1] >= 5
+
+
 @pytest.mark.parametrize(
     ("model", "shape", "kind", "measure"),
     [

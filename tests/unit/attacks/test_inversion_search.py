@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from inversion_bench import network, one_step, samples, seen_by, watched
+from inversion_bench import network, one_step, samples, seen_by, summed, watched
 from torch import Tensor, nn
 
+from asepsis.attacks.observe.counts import samples_behind
 from asepsis.attacks.observe.dlg import Dlg
 from asepsis.attacks.observe.idlg import Idlg
 from asepsis.attacks.observe.inversion.labels import infer_labels
 from asepsis.attacks.observe.inversion.matching import cosine, squared, total_variation
-from asepsis.attacks.observe.inversion.problem import Problem
+from asepsis.attacks.observe.inversion.problem import Dummies, Problem
+from asepsis.attacks.observe.inversion.search import Attempt, search, signed_adam
 from asepsis.attacks.observe.inversion.statistics import Statistics
 from asepsis.attacks.observe.inversion.steps import simulate
 from asepsis.attacks.observe.inversion.targets import chosen
@@ -21,6 +25,7 @@ from asepsis.attacks.observe.inverting_gradients import InvertingGradients
 from asepsis.core.errors import ConfigError
 from asepsis.core.rng import building_modules
 from asepsis.core.samples import Kind, Shard
+from asepsis.core.updates import Individual, Rows
 from asepsis.metrics.leakage import mse
 from asepsis.testing.learners import learner_for
 from asepsis.training.batches import batches
@@ -211,3 +216,65 @@ def test_matching_statistics_brings_them_closer() -> None:
         )
     ]
     assert gaps[1] < gaps[0] / 2
+
+
+def test_the_restart_that_explains_the_update_best_wins_whatever_else_it_costs() -> None:
+    learner, row = network("mlp", (5,), one_step(1), kind=Kind.TABLE, task="tabular")
+    target = chosen(watched(learner, row, [samples(2, (5,))]))
+    assert target is not None
+    offers = iter([(1.0, 0.5), (2.0, 0.1), (0.5, 0.4)])
+
+    def descend(_: Problem, dummies: Dummies, attempt: Attempt) -> None:
+        attempt.offer(*next(offers), dummies)
+
+    best = search(Problem(learner, target, squared), descend, 3, np.random.default_rng(0))
+    assert (best.whole, best.loss) == (2.0, 0.1)
+
+
+def test_signed_adam_offers_what_its_last_step_led_to() -> None:
+    learner, row = network("mlp", (5,), one_step(1), kind=Kind.TABLE, task="tabular")
+    target = chosen(watched(learner, row, [samples(2, (5,))]))
+    assert target is not None
+    problem, attempt = Problem(learner, target, squared), Attempt()
+    dummies = Dummies.drawn(problem, np.random.default_rng(0))
+    before = dummies.inputs.detach().clone()
+    signed_adam(problem, dummies, attempt, 1, 1e-3, boxed=False)
+    assert attempt.iterations == 1
+    assert attempt.inputs is not None
+    assert not torch.equal(attempt.inputs, before)
+    assert torch.equal(attempt.inputs, dummies.inputs)
+
+
+def test_an_update_starts_from_what_its_hospital_was_told() -> None:
+    learner, row = network("mlp", (5,), one_step(1), kind=Kind.TABLE, task="tabular")
+    homes = [samples(2, (5,), seed=seed) for seed in range(2)]
+
+    def starts(told: dict[int, Tensor], client: int | None, *, summing: bool = False) -> Tensor:
+        view = watched(learner, row, homes, told)
+        target = chosen(replace(summed(view) if summing else view, cohort=(0, 1)), client)
+        assert target is not None
+        return target.sent
+
+    one, other = row + 0.1, row - 0.1
+    assert torch.equal(starts({0: one, 1: other}, 1), other)
+    assert torch.equal(starts({1: other}, 0), row)
+    assert torch.equal(starts({0: one, 1: one.clone()}, None, summing=True), one)
+    assert torch.equal(starts({0: one, 1: other}, None, summing=True), row)
+    assert torch.equal(starts({0: one}, None, summing=True), row)
+
+
+@pytest.mark.parametrize(
+    ("counts", "samples_told"), [([1.0, 5.0], (1, 5)), ([1.0, 1.0], (8, 8)), ([0.4, 3.0], (8, 3))]
+)
+def test_a_count_of_one_is_believed_unless_everybody_says_it(
+    counts: list[float], samples_told: tuple[int, ...]
+) -> None:
+    weights = torch.tensor(counts, dtype=torch.float64)
+    assert samples_behind(Individual((0, 1), Rows(torch.ones(2, 3)), weights), 8) == samples_told
+
+
+def test_a_hospital_of_one_sample_is_explained_by_one_dummy() -> None:
+    learner, row = network("mlp", (5,), one_step(8), kind=Kind.TABLE, task="tabular")
+    target = chosen(watched(learner, row, [samples(1, (5,)), samples(9, (5,))]))
+    assert target is not None
+    assert (target.samples, target.batch) == (1, 1)

@@ -73,7 +73,11 @@ class LabelLeakage:
     ) -> tuple[State, Evidence | None]:
         """Count the labels behind every update of a round."""
         head = head_of(view.learner.layout, view.learner.classes)
-        seen = [one for one in updates_of(view.delivery, self.client) if bool(one.delta.any())]
+        seen = [
+            one
+            for one in updates_of(view.delivery, view.batch, self.client)
+            if bool(one.delta.any())
+        ]
         if head is None or not seen:
             return state, None
         known = known_samples(view, self.samples, rng)

@@ -79,7 +79,7 @@ class PropertyInference:
     ) -> tuple[State, Evidence | None]:
         """Infer the shares behind every update of a round."""
         head = head_of(view.learner.layout, view.learner.classes)
-        seen = updates_of(view.delivery, self.client)
+        seen = updates_of(view.delivery, view.batch, self.client)
         if head is None or not seen or view.public is None or not len(view.public):
             return state, None
         known = known_samples(view, CALIBRATION, rng)

@@ -31,8 +31,9 @@ class RobbingTheFed:
     c_{i+1}, exactly, if it is alone there; what does not measure inside its own bin is dropped.
     That holds for a batch, and for the sum of all hospitals' updates behind a secure sum.
 
-    Rows planted: weights ``scale h``, next layer ``push`` throughout. One local step is exact;
-    with more the bins move while they are read. Gradients clipped or noised are not undone.
+    Rows planted: weights ``scale h``, next layer ``push`` throughout. One local step is exact,
+    under weight decay too; with more the bins move while they are read. Gradients clipped or
+    noised are not undone.
 
     Needs the model ``imprinted``, or one that begins with linear, ReLU, linear (``mlp``). The
     round's aggregate is thrown away.
@@ -87,8 +88,8 @@ class RobbingTheFed:
         if target is None or "edges" not in state or not view.told:
             return state, None
         where = block(view.learner, view.sent)
-        # Weight decay pulls at all rows alike, and the planted ones are not those of view.sent.
-        change = -target.delta.double()
+        decay = target.recipe.weight_decay * target.sent.double()
+        change = -target.delta.double() / target.scale - decay
         weight = change[where.weight.where].view(where.weight.shape)
         found = Imprint(state["direction"], state["edges"]).read(weight, change[where.bias.where])
         if not len(found) or not bool(found.isfinite().all()):

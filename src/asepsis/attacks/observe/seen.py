@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from asepsis.attacks.observe.counts import samples_behind
 from asepsis.core.errors import ConfigError
 from asepsis.core.layout import Layout
 from asepsis.core.samples import Array, Kind
@@ -33,27 +34,26 @@ class Update:
     members: tuple[int, ...] = ()
 
 
-def updates_of(delivery: Delivery, client: int | None = None) -> list[Update]:
+def updates_of(delivery: Delivery, batch: int, client: int | None = None) -> list[Update]:
     """Return the finite updates of a delivery, of one client where it is named.
 
     A secure sum has one update, the weighted mean, of a hospital of mean size; of grouped sums
-    every group has one.
+    every group has one. Where counts say nothing a hospital has one ``batch``.
     """
-    return [one for one in _all(delivery, client) if bool(one.delta.isfinite().all())]
+    return [one for one in _all(delivery, batch, client) if bool(one.delta.isfinite().all())]
 
 
-def _all(delivery: Delivery, client: int | None) -> Iterator[Update]:
+def _all(delivery: Delivery, batch: int, client: int | None) -> Iterator[Update]:
+    sizes = samples_behind(delivery, batch)
     if isinstance(delivery, Individual):
         groups = delivery.members if isinstance(delivery, Grouped) else {}
         for i, who in enumerate(delivery.clients):
             group = groups.get(who, (who,))
             if client is None or client in group:
-                size = max(1, round(float(delivery.weights[i]) / len(group)))
                 alone = who if len(group) == 1 else None
-                yield Update(alone, delivery.rows.row(i), size, len(group), group)
+                yield Update(alone, delivery.rows.row(i), sizes[i], len(group), group)
     elif delivery.weight > 0:
-        size = max(1, round(delivery.weight / delivery.count))
-        yield Update(None, delivery.total / delivery.weight, size, delivery.count)
+        yield Update(None, delivery.total / delivery.weight, sizes[0], delivery.count)
 
 
 def each_hospital(seen: list[Update], rows: Array) -> tuple[tuple[int, ...], Tensor]:

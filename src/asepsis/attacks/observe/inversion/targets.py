@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 
+import torch
 from torch import Tensor
 
+from asepsis.attacks.observe.counts import samples_behind
 from asepsis.core.threat import ServerView
 from asepsis.core.updates import Grouped, Individual
 from asepsis.core.workshop import Recipe
-
-MOST = 1_000_000
-"""Claimed sample counts are cut to this: an update that says more says nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +71,7 @@ def chosen(view: ServerView, client: int | None = None) -> Target | None:
     target = Target(
         about=found.about,
         clients=found.clients,
-        sent=view.sent if found.sender is None else view.told.get(found.sender, view.sent),
+        sent=_started(view, found),
         delta=found.delta,
         samples=found.samples,
         recipe=view.recipe(found.samples),
@@ -96,13 +94,21 @@ def first_batch(samples: int, batch: int) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Update:
-    """A delta, the samples of the (mean) hospital behind it, and whose id it bears."""
+    """A delta, the samples of the (mean) hospital behind it, and who that is."""
 
     delta: Tensor
     samples: int
     about: int | None = None
     clients: tuple[int, ...] = ()
-    sender: int | None = None
+
+
+def _started(view: ServerView, found: _Update) -> Tensor:
+    """Return what those behind an update were told; what was meant for all, where that differs."""
+    alone = () if found.about is None else (found.about,)
+    behind = alone or found.clients or view.cohort or tuple(view.told)
+    rows = [view.told.get(client, view.sent) for client in behind]
+    same = all(torch.equal(rows[0], row) for row in rows[1:])
+    return rows[0] if rows and same else view.sent
 
 
 def _update(view: ServerView, client: int | None) -> _Update | None:
@@ -110,7 +116,7 @@ def _update(view: ServerView, client: int | None) -> _Update | None:
     if not isinstance(delivery, Individual):
         if not delivery.weight > 0:
             return None
-        average = _count(delivery.weight / delivery.count, view.batch)
+        (average,) = samples_behind(delivery, view.batch)
         return _Update(delivery.total / delivery.weight, average)
     members = delivery.members if isinstance(delivery, Grouped) else {}
     groups = [members.get(sender, (sender,)) for sender in delivery.clients]
@@ -119,14 +125,8 @@ def _update(view: ServerView, client: int | None) -> _Update | None:
     if place is None:
         return None
     group, sender = groups[place], delivery.clients[place]
-    samples = _count(float(delivery.weights[place]) / len(group), view.batch)
+    samples = samples_behind(delivery, view.batch)[place]
     delta = delivery.rows.row(place)
     if len(group) > 1:
-        return _Update(delta, samples, clients=group, sender=sender)
-    return _Update(delta, samples, about=sender, sender=sender)
-
-
-def _count(claimed: float, batch: int) -> int:
-    """Return how many samples a hospital has; one batch where every hospital counts as 1."""
-    told = isfinite(claimed) and claimed > 1
-    return round(min(claimed, MOST)) if told else batch
+        return _Update(delta, samples, clients=group)
+    return _Update(delta, samples, about=sender)
