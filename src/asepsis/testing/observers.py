@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from asepsis.core.contracts import ModelAttack, Observer, ServerAttack
+from asepsis.core.contracts import BroadcastAttack, ModelAttack, Observer, ServerAttack
 from asepsis.core.registry import build
 from asepsis.core.rng import building_modules
 from asepsis.core.samples import Kind, Shard
-from asepsis.core.threat import Evidence, Facts, ReleaseView, ServerView
+from asepsis.core.threat import BroadcastView, Evidence, Facts, ReleaseView, ServerView
 from asepsis.core.updates import Individual, Rows, State, Summed
 from asepsis.testing.learners import learner_for
 from asepsis.testing.promises import Promises, copied, round_trip, same, same_state
@@ -48,7 +48,8 @@ def check_observer(attack: Observer) -> None:
     not modified; the same call claims the same; no global generator moves; the state is a dict of
     tensors and goes on from a checkpoint; guesses are tensors, finite where the updates are;
     measurements are finite; it names only clients of the round, and none behind a secure sum.
-    Updates of zeros or NaN, no public samples and no candidates do not crash it.
+    Updates of zeros or NaN, no public samples and no candidates do not crash it. What a server that
+    tampers sends, on a network with a hidden layer, are finite models to hospitals of the cohort.
 
     Raises:
         AssertionError: naming the promise that was broken.
@@ -65,6 +66,8 @@ def check_observer(attack: Observer) -> None:
         server, release = views(kind)
         if isinstance(attack, ServerAttack):
             _check_server(attack, promises, server)
+        if isinstance(attack, BroadcastAttack) and getattr(attack, "tampers", True):
+            _check_tampering(attack, promises, kind)
         if isinstance(attack, ModelAttack):
             _check_model(attack, promises, release)
 
@@ -100,10 +103,10 @@ def views(kind: Kind) -> tuple[ServerView, ReleaseView]:
     return server, release
 
 
-def _learner(kind: Kind) -> Learner:
+def _learner(kind: Kind, model: str = "logistic") -> Learner:
     shape = SHAPES[kind]
     with building_modules(0):
-        module = build("model", "logistic").build(shape, CLASSES)
+        module = build("model", model).build(shape, CLASSES)
     trainer = Sgd(lr=0.1, momentum=0.0, batch_size=8)
     task = build("task", TASKS[kind])
     return learner_for(module, shape, CLASSES, task=task, trainer=trainer, kind=kind)
@@ -137,6 +140,27 @@ def _check_server(attack: ServerAttack, promises: Promises, view: ServerView) ->
         broken = replace(view, delivery=view.delivery.with_rows(torch.full_like(rows, value)))
         promises.state(look(broken)({}, 0)[0])
     _check(promises, look(replace(view, public=None, candidates=None)), None, "nothing beside it")
+
+
+def _check_tampering(attack: BroadcastAttack, promises: Promises, kind: Kind) -> None:
+    learner, cohort = _learner(kind, "mlp"), (1, 2, 4)
+    row = learner.fresh(np.random.default_rng(0))
+    facts = Facts(0, HOSPITALS, 1.0, row.clone(), parameters=learner.parameters)
+
+    def send() -> tuple[State, Mapping[int, Tensor]]:
+        view = BroadcastView(facts, row, cohort, learner, _samples(kind, 9))
+        return attack.tamper({}, view, np.random.default_rng(0))
+
+    kept, before = row.clone(), _global_generators()
+    (state, told), (_, again) = send(), send()
+    promises.hold(_global_generators() == before, "no global generator moves (tampering)")
+    promises.hold(same(kept, row), "what it was shown is not modified (tampering)")
+    promises.state(state)
+    promises.hold(set(told) <= set(cohort), "it sends to hospitals of the cohort only")
+    fit = all(one.shape == row.shape and bool(one.isfinite().all()) for one in told.values())
+    promises.hold(fit, "it sends finite models")
+    alike = told.keys() == again.keys() and all(same(told[i], again[i]) for i in told)
+    promises.hold(alike, "the same call sends the same")
 
 
 def _check_model(attack: ModelAttack, promises: Promises, view: ReleaseView) -> None:

@@ -19,6 +19,7 @@ from asepsis.core.threat import BroadcastView, Evidence, Role, ServerView, Threa
 from asepsis.core.updates import State
 from asepsis.federation.build import assemble
 from asepsis.federation.federation import Watch
+from asepsis.testing.observers import check_observer
 
 SERVER = ThreatModel(role=Role.SERVER)
 
@@ -95,3 +96,12 @@ def test_colluders_belong_to_the_server() -> None:
         assemble(parts(observers=observers, threat=ThreatModel(clients=(1, 3))))
     assemble(parts(observers=observers, threat=ThreatModel(clients=(1, 3), role=Role.SERVER)))
     assemble(parts(observers=observers, threat=ThreatModel()))
+
+
+@pytest.mark.parametrize(
+    ("row", "broken"), [(float("nan"), "finite models"), (torch.zeros(3), "finite models")]
+)
+def test_the_public_check_looks_at_what_a_server_sends(row: Any, broken: str) -> None:
+    check_observer(Sends())
+    with pytest.raises(AssertionError, match=broken):
+        check_observer(Sends(row))
