@@ -33,6 +33,7 @@ def blind_scores(
     groups: Array,
     rng: np.random.Generator,
     folds: int = 5,
+    strata: Array | None = None,
 ) -> Array:
     """Return log-probabilities of every label for every sample ``[n, labels]``, out of fold.
 
@@ -50,6 +51,7 @@ def blind_scores(
         groups: the patient of each ``[n]``.
         rng: of the folds and the trees.
         folds: of the cross-validation.
+        strata: the hospital of each ``[n]``, say: shares of labels in it are kept in every fold.
 
     Example:
         >>> table, label = np.repeat([[0.0], [1.0]], 20, axis=0), np.repeat([0, 1], 20)
@@ -63,7 +65,7 @@ def blind_scores(
         return np.full((len(labels), len(known)), -np.log(max(len(known), 1)))
     described = features(inputs, targets)
     found = np.full((len(labels), len(known)), 1 / len(known))
-    dealt = dealt_out(coded, targets, groups, folds, rng)
+    dealt = dealt_out(coded, targets, groups, folds, rng, strata)
     seed = int(rng.integers(1 << 31))
     with one_blas_thread():
         for fold in range(folds):
@@ -73,10 +75,19 @@ def blind_scores(
 
 
 def member_odds(
-    inputs: Array, targets: Array, members: Array, groups: Array, rng: np.random.Generator
+    inputs: Array,
+    targets: Array,
+    members: Array,
+    groups: Array,
+    rng: np.random.Generator,
+    strata: Array | None = None,
 ) -> Array:
-    """Return the blind classifier's log-odds that each sample is a member ``[n]``."""
-    found = blind_scores(inputs, targets, np.asarray(members, dtype=bool), groups, rng)
+    """Return the blind classifier's log-odds that each sample is a member ``[n]``.
+
+    ``strata`` is the hospital of each ``[n]``, see :func:`dealt_out`.
+    """
+    mask = np.asarray(members, dtype=bool)
+    found = blind_scores(inputs, targets, mask, groups, rng, strata=strata)
     return found[:, 1] - found[:, 0] if found.shape[1] == 2 else np.zeros(len(found))
 
 
@@ -186,12 +197,19 @@ def _fold(described: Features, coded: Array, train: Array, test: Array, seed: in
 
 
 def dealt_out(
-    coded: Array, targets: Array, groups: Array, folds: int, rng: np.random.Generator
+    coded: Array,
+    targets: Array,
+    groups: Array,
+    folds: int,
+    rng: np.random.Generator,
+    strata: Array | None = None,
 ) -> Array:
     """Return the fold of every sample ``[n]``: whole patients, dealt out label by label.
 
-    Within a label class by class: hospitals' shares are balanced by class, and without this a
-    sample that is left out would make its own class look rare at its hospital.
+    Within a label hospital by hospital (``strata`` ``[n]``) and class by class: without this a
+    sample that is left out would make its own label look rare where it comes from, and the
+    classifier would be systematically worse than guessing. Every label begins at the first fold:
+    hospitals with as many of one label as of another then have so in every fold.
 
     Example:
         >>> label, classes = np.array([0, 0, 0, 0, 1, 1]), np.array([0, 1, 0, 1, 0, 0])
@@ -202,9 +220,11 @@ def dealt_out(
     _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
     first = rng.permutation(first)
     classes = targets[first] if targets.ndim == 1 else np.zeros(len(first))
-    order = first[np.lexsort((classes, coded[first]))]
+    homes = np.zeros(len(first)) if strata is None else strata[first]
+    order = first[np.lexsort((classes, homes, coded[first]))]
+    label = coded[order]
     fold = np.empty(len(order), dtype=np.int64)
-    fold[inverse[order]] = np.arange(len(order)) % folds
+    fold[inverse[order]] = (np.arange(len(order)) - np.searchsorted(label, label)) % folds
     return np.asarray(fold[inverse])
 
 

@@ -131,3 +131,32 @@ def test_folds_hold_whole_patients_and_all_labels() -> None:
         for one in range(2):
             mine = (label == which) & (classes == one)
             assert np.ptp(np.bincount(fold[mine], minlength=5)) == 0
+
+
+def sites(seed: int, shift: float) -> float:
+    """Three scanners that differ much, members of each shifted a little."""
+    rng = np.random.default_rng(seed)
+    n = 90
+    home, members = np.arange(n) % 3, np.arange(n) // 3 % 2 == 0
+    table = 0.2 * rng.normal(size=(n, 6)) + home[:, None] + shift * members[:, None]
+    odds = member_odds(table, np.zeros(n), members, np.arange(n), rng, strata=home)
+    return binary_auroc(odds, members)
+
+
+def test_hospitals_that_differ_make_it_no_worse_than_guessing() -> None:
+    assert float(np.mean([sites(seed, 0.0) for seed in range(12)])) == pytest.approx(0.5, abs=0.04)
+
+
+def test_a_shift_within_each_of_different_hospitals_is_found() -> None:
+    assert float(np.mean([sites(seed, 0.3) for seed in range(3)])) > 0.75
+
+
+def test_folds_hold_as_many_of_every_label_of_a_hospital() -> None:
+    home, label = np.repeat([0, 1, 2], [14, 22, 8]), np.arange(44) % 2
+    fold = dealt_out(label, np.zeros(44), np.arange(44), 5, np.random.default_rng(0), home)
+    for which in range(3):
+        counts = [
+            np.bincount(fold[(home == which) & (label == one)], minlength=5) for one in (0, 1)
+        ]
+        assert (counts[0] == counts[1]).all()
+        assert np.ptp(counts[0]) <= 1

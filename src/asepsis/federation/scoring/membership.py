@@ -38,7 +38,7 @@ FEWEST = 5
 CLASSIFIER = (0, 1)
 """The address of the blind classifier's draws: bootstraps have a round alone."""
 LARGEST = 1e300
-"""Infinite scores count as this: their mean over columns stays a number."""
+"""Infinite scores count as this, so that they differ from columns that nobody gave."""
 RATES = {"tpr@0.1%": 0.001, "tpr@1%": 0.01}
 
 
@@ -70,12 +70,14 @@ def score(evidence: Evidence, truth: Truth) -> Leak:
     (``max(auc, 1 - auc)``), ``tpr@0.1%`` and ``tpr@1%`` (NaN, not estimable, below ``10 / FPR``
     non-members), ``advantage``, ``blind`` (the AUC of a classifier that never saw the model) and
     ``excess`` (what the attack adds to it, or to guessing where that is more)
-    with bounds, ``members`` and ``nonmembers``.
+    with bounds, ``members`` and ``nonmembers``. ``excess`` takes the attack's sign as it is: of an
+    attack that is inverted it is negative, and ``either`` is what shows that it tells them apart.
     ``which-hospital/auc``: for a member, the chance that its own hospital's column is higher than
     another's; one half where columns are the same. ``federation/``: members of any hospital
-    against all non-members, by the mean over columns. ``few_clients`` is 1 where fewer than 5
-    hospitals are told apart or compared, ``unscored`` the share of candidates without a score,
-    ``excluded`` how many are left out because an attack changed what their hospital trained on,
+    against all non-members, by the largest score over known columns (scores that compare hospitals
+    sum up to the same for members and others), beside ``blind`` and ``excess``.
+    ``few_clients`` is 1 where fewer than 5 hospitals are told apart or compared, ``unscored`` the
+    share of candidates without a score, ``excluded`` how many are left out because an attack changed what their hospital trained on,
     see :func:`asepsis.federation.scoring.asked.asked`.
 
     Raises:
@@ -179,7 +181,9 @@ def _blind(candidates: Candidates, streams: Streams) -> Blind:
     """The same in every round: fitted once for a set of candidates."""
     rng = streams.at(Draw.BOOTSTRAP, *CLASSIFIER)
     raw, homes = candidates.raw, np.unique(candidates.home)
-    member = member_odds(raw.inputs, raw.targets, candidates.member, raw.groups, rng)
+    member = member_odds(
+        raw.inputs, raw.targets, candidates.member, raw.groups, rng, strata=candidates.home
+    )
     at = blind_scores(raw.inputs, raw.targets, candidates.home, raw.groups, rng)
     return Blind(member, at, homes)
 
@@ -227,16 +231,15 @@ def _federation(
     columns: Array, blind: Blind, candidates: Candidates, weights: Array
 ) -> dict[str, float]:
     known = np.isfinite(columns)
-    count = known.sum(axis=1)
-    where = np.flatnonzero(count)
-    scores = np.where(known, columns, 0.0).sum(axis=1)[where] / count[where]
-    member = candidates.member[where]
+    where = np.flatnonzero(known.any(axis=1))
+    scores = np.where(known, columns, -np.inf).max(axis=1)[where]
+    member, nature = candidates.member[where], blind.member[where]
     auc = auc_interval(scores, member, weights, where)
-    excess = excess_interval(scores, blind.member[where], member, weights, where)
     figures = {
         **_named("auc", auc),
         "either": max(auc.mean, 1 - auc.mean),
-        **_named("excess", excess),
+        **_named("blind", auc_interval(nature, member, weights, where)),
+        **_named("excess", excess_interval(scores, nature, member, weights, where)),
     }
     return {f"federation/{key}": value for key, value in figures.items()}
 
