@@ -12,10 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import hypergeom
 
+from asepsis.core.channel import Channel
 from asepsis.core.errors import ConfigError
-from asepsis.defenses.masking import graph, messages, prg, shamir
+from asepsis.core.updates import Individual, Rows
+from asepsis.defenses.masking import carrying, graph, messages, prg, shamir
 from asepsis.defenses.masking.quantize import SIDE_RANGE, Grid
 from asepsis.defenses.masking.refused import RefusedError
+from asepsis.defenses.masking.terms import Terms
+from asepsis.defenses.transport.secure_aggregation import SecureAggregation
 
 
 def polynomial(coefficients: tuple[int, ...], point: int, prime: int) -> int:
@@ -224,3 +228,23 @@ def test_messages_of_another_size_are_refused() -> None:
             messages.Survivor.unpack(data, most)
     with pytest.raises(RefusedError, match="no vector of 3 words"):
         messages.unpack_words(bytes(8), 3, np.dtype("<u4"))
+
+
+def test_terms_of_another_session_are_other_terms() -> None:
+    shape = graph.Graph(2, 2, 2)
+    one, same, other = (
+        Terms(0, {0: b"key", 1: b"other"}, shape, 5, 32, session=session)
+        for session in (b"a" * 32, b"a" * 32, b"b" * 32)
+    )
+    assert one.digest == same.digest != other.digest
+
+
+def test_every_round_has_a_session_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bytes] = []
+    monkeypatch.setattr(
+        carrying, "Terms", lambda **given: seen.append(given["session"]) or Terms(**given)
+    )
+    rows = Individual((0, 1, 2), Rows(torch.ones(3, 2)), torch.ones(3, dtype=torch.float64))
+    for seed in (0, 1):
+        SecureAggregation().deliver(rows, Channel.of(rows, seed=seed))
+    assert len(set(seen)) == 2

@@ -57,3 +57,15 @@ def test_nothing_claimed_or_nobody_there_is_nothing(row: list[float], about: int
     found = scores(row, about)
     assert (found["isolated"], found["isolated_direction"]) == (0, 0)
     assert "relative_error" not in found
+
+
+@pytest.mark.parametrize(("columns", "isolated"), [(4, 0), (5, 1)])
+def test_a_few_columns_isolate_nobody(columns: int, isolated: int) -> None:
+    row = torch.ones(100)
+    sent = Individual((2,), Rows(row[None]), torch.ones(1, dtype=torch.float64))
+    nobody = cast("Any", None)
+    truth = Truth(nobody, 0, (2,), torch.zeros(100), torch.zeros(100), sent=sent)
+    guess = torch.cat([row[:columns], torch.full((100 - columns,), NAN)])
+    found = score(Evidence("isolation", {"row": guess}, 2), truth).scores
+    assert (found["relative_error"], found["isolated"]) == (0, isolated)
+    assert found["isolated_direction"] == isolated

@@ -63,6 +63,7 @@ class MaskedRound:
             words=vector_length(self.d, len(self.names)),
             bits=self.grid.modulus_bits,
             bind_broadcast=self.bind_broadcast,
+            session=rng.bytes(SEED),
         )
         told = {c: self.channel.received.get(c, bytes(SEED)) for c in self.cohort}
         clients = {c: Client(terms, c, identities[c], secrets[c], told[c]) for c in self.cohort}

@@ -21,7 +21,8 @@ class Terms:
     ``registry`` maps every hospital of the cohort to its registered Ed25519 key: registration is
     trusted, and the server cannot invent hospitals. ``words`` is a vector's length, ``bits`` the
     modulus' (32 or 64). ``bind_broadcast``: masks and signatures cover the hash of the model that
-    a hospital received.
+    a hospital received. ``session`` is fresh random bytes: keys and signatures of another run of
+    the same round are good for nothing in this one.
     """
 
     round: int
@@ -30,6 +31,7 @@ class Terms:
     words: int
     bits: int
     bind_broadcast: bool = True
+    session: bytes = bytes(32)
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
@@ -52,4 +54,4 @@ class Terms:
         shape = (self.round, graph.degree, graph.threshold, graph.quorum, self.words, self.bits)
         numbers = [number.to_bytes(8, "little") for number in (*shape, int(self.bind_broadcast))]
         members = [client.to_bytes(8, "little") + self.registry[client] for client in self.cohort]
-        return digest(VERSION, *numbers, *members)
+        return digest(VERSION, self.session, *numbers, *members)

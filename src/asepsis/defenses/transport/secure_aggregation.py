@@ -44,6 +44,8 @@ class SecureAggregation:
     ``late_dropout`` is the chance that a hospital falls silent after its vector.
 
     Registration of identity keys is trusted, and colluders are chosen before a round's keys are.
+    Not defended: those that advertise last can try keys offline, until the ``k-regular`` order,
+    which all keys decide, puts them around a hospital; the 2^-40 is for those that do not.
     No proof bounds what a hospital adds: range and count are kept by its own software. Keys come
     from the run's generator, so that it can be repeated; a deployment must draw them from its
     operating system. Bytes are payloads, without the model's broadcast and TLS.

@@ -12,6 +12,8 @@ from asepsis.federation.scoring.truth import Leak, Truth
 
 CLOSE = 0.1
 """A hospital is isolated when its update is known to within this relative error."""
+ENOUGH = 0.05
+"""... on no less than this share of its columns."""
 
 
 def score(evidence: Evidence, truth: Truth) -> Leak:
@@ -20,10 +22,11 @@ def score(evidence: Evidence, truth: Truth) -> Leak:
     ``relative_error`` is ``|guess - row| / |row|``, ``scaled_error`` the same after the best single
     factor (0 when the direction is right), ``cosine`` with the true row stands beside
     ``other_cosine``, the largest with any other hospital's, and ``rest_cosine``, with the mean of
-    the others. ``isolated`` is 1 when the error is below 0.1 and the claim is about one hospital;
-    ``isolated_direction`` the same for the scaled error. A claim about several hospitals is set
-    beside their weighted mean, and isolates nobody. Without any column nothing was learned: no
-    figure but ``known`` = 0.
+    the others. ``isolated`` is 1 when the error is below 0.1, the claim is about one hospital, and
+    ``known``, the share of columns that are claimed, is at least 0.05: a few columns alone may be
+    right by chance. ``isolated_direction`` is the same for the scaled error. A claim about several
+    hospitals is set beside their weighted mean, and isolates nobody. Without any column nothing was
+    learned: no figure but ``known`` = 0.
     """
     sent, guess = truth.sent, evidence.guesses["row"].detach().cpu().double()
     known = guess.isfinite()
@@ -36,7 +39,7 @@ def score(evidence: Evidence, truth: Truth) -> Leak:
     mine = torch.tensor([client in here for client in sent.clients])
     real, guess = _mean(rows[mine], weights[mine]), guess[known]
     others = rows[~mine]
-    alone = float(len(about) == 1)
+    alone = float(len(about) == 1 and share >= ENOUGH)
     error, scaled = _errors(guess, real)
     return Leak(
         {
