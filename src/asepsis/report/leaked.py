@@ -28,11 +28,14 @@ class Block:
 def blocks(scenario: Scenario) -> list[Block]:
     """Return the main figures of every observer in a scenario, ordered by kind of evidence."""
     made = []
+    several = len(_attacks(_looking(scenario))) > 1
     for kind in _kinds(scenario):
-        found = _watched(scenario, kind)
-        for title in dict.fromkeys(_titled(scenario, *item) for item in found):
-            mine = [item for item in found if _titled(scenario, *item) == title]
-            shown = [column for column in _shown(kind, mine) if column.main]
+        by_title: dict[str, list[Watched]] = {}
+        for item in _watched(scenario, kind):
+            by_title.setdefault(_titled(*item, several=several), []).append(item)
+        for title, mine in by_title.items():
+            known = _shown(kind, mine)
+            shown = [column for column in known if column.main] or known
             rows = [
                 (column.head, [_told_in(item, shown, column) for item in mine]) for column in shown
             ]
@@ -55,7 +58,7 @@ def silent(scenario: Scenario) -> list[str]:
 def _grid(scenario: Scenario, kind: str) -> Grid:
     found = _watched(scenario, kind)
     columns = _shown(kind, found)
-    several = len({finding.attack for finding, _ in found if not finding.passive}) > 1
+    several = len(_attacks(found)) > 1
     heads = ["who looks", *(["attack"] if several else []), "through"]
     rows = [
         [
@@ -107,10 +110,14 @@ def _shown(kind: str, found: list[Watched]) -> list[Column]:
     return [column for column in KINDS[kind][1] if column.figure in names]
 
 
-def _titled(scenario: Scenario, finding: Finding, by: str) -> str:
-    attacks = {other.attack for other in scenario.findings if not other.passive}
-    alone = by == "attack" or len(attacks) < 2
-    return _named(finding, by) if alone else f"{by}, attack: {finding.attack}"
+def _titled(finding: Finding, by: str, *, several: bool) -> str:
+    beside = several and by != "attack"
+    return f"{by}, attack: {finding.attack}" if beside else _named(finding, by)
+
+
+def _attacks(found: list[Watched]) -> set[str]:
+    """Return the attacks beside which observers look."""
+    return {finding.attack for finding, by in found if by != "attack"}
 
 
 def _told_in(item: Watched, columns: list[Column], column: Column) -> Cell:

@@ -16,7 +16,7 @@ from asepsis.experiments.results import Results, Run
 from asepsis.experiments.spec import Claim, Scenario, Study
 from asepsis.report.findings import scenarios
 from asepsis.report.html import render
-from asepsis.report.leaked import grids, silent
+from asepsis.report.leaked import blocks, grids, silent
 from asepsis.report.promised import promised_grid
 from asepsis.report.rocs import curves
 from asepsis.report.sentences import caveats
@@ -141,6 +141,18 @@ def test_what_the_runs_own_attack_did_not_learn_is_said_too(tmp_path: Path) -> N
         ["dlg", "plain + mean", "24.0"],
         ["dlg", "secure-sum + mean", "nothing claimed"],
     ]
+
+
+def test_who_looks_beside_another_who_looks_has_a_table_of_its_own(tmp_path: Path) -> None:
+    results = inversion(tmp_path)
+    for run in results.runs:
+        run.footer["evidence"].append(entry(0, BY, "membership", **{"federation/auc": 0.5}))
+    titles = [(block.title, block.stacks) for block in blocks(scenarios(results)[0])]
+    stacks = ["plain + mean", "secure-sum + mean"]
+    named = [f"{BY}, attack: none", f"{BY}, attack: dlg", "dlg"]
+    assert sorted(titles) == sorted((title, stacks) for title in named)
+    [(_, grid), _] = grids(scenarios(results)[0])
+    assert grid.heads[:3] == ["who looks", "attack", "through"]
 
 
 def test_who_never_claimed_anything_is_named() -> None:
