@@ -33,8 +33,9 @@ class Inversions:
 
     Attributes:
         values: every figure of :mod:`asepsis.metrics.reconstruction`, one value a target (means
-            over the target's batch; of paired images also ``target/...`` and, in the body, ``inside/...``), NaN where the attack
-            returned nothing. A target that was missed altogether is no success.
+            over the target's batch; of paired images also ``target/...`` and, in the body,
+            ``inside/...``), NaN where the attack returned nothing. A target that was missed
+            altogether is no success.
         success: share of reconstructed samples, with its 95 % interval (Wilson).
         batch: samples behind each update.
         local_steps: how many steps each update holds.

@@ -143,5 +143,6 @@ def test_a_trained_unet_gives_less_away_than_the_mean_image() -> None:
     attack = build("attack", {"name": "dlg", "iterations": 10})
     found = invert_targets(attack, learner, row, targets, public)
     assert found.success.mean == 0
+    assert {"inside/ssim", "target/inside/mae"} <= set(found.values)
     for name in ("", "target/"):
         assert max(found.values[f"{name}excess/ssim"]) < 0

@@ -133,8 +133,8 @@ def test_of_pairs_both_images_are_scored_inside_the_mask_too() -> None:
     assert exact["target/inside/mae"] == exact["inside/mae"] == exact["mse"] == 0
     around = real["inputs"].clone()
     around[:, :, :2], around[:, :, 10:] = 1, -1
-    around = {"inputs": around, "targets": real["targets"]}
-    inner = judged(Evidence("inversion", around, evidence.about), truth).scores
+    outside = {"inputs": around, "targets": real["targets"]}
+    inner = judged(Evidence("inversion", outside, evidence.about), truth).scores
     assert inner["inside/mae"] == 0
     assert inner["mse"] > 0.1
     wrong = {"inputs": real["inputs"], "targets": -real["targets"]}
