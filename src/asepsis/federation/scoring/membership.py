@@ -77,8 +77,8 @@ def score(evidence: Evidence, truth: Truth) -> Leak:
     against all non-members, by the largest score over known columns (scores that compare hospitals
     sum up to the same for members and others), beside ``blind`` and ``excess``.
     ``few_clients`` is 1 where fewer than 5 hospitals are told apart or compared, ``unscored`` the
-    share of candidates without a score, ``excluded`` how many are left out because an attack changed what their hospital trained on,
-    see :func:`asepsis.federation.scoring.asked.asked`.
+    share of candidates without a score, ``excluded`` how many are left out because an attack
+    changed what their hospital trained on, see :func:`asepsis.federation.scoring.asked.asked`.
 
     Raises:
         ConfigError: there are no candidates, or the scores are not theirs.
