@@ -7,7 +7,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from torch import Tensor
@@ -17,17 +17,20 @@ from asepsis.core.errors import AsepsisError
 from asepsis.core.registry import build, lookup
 from asepsis.core.rng import Draw, Streams
 from asepsis.core.samples import Array, DataFacts, Hospital, Kind
+from asepsis.experiments.figures import ATTACK
 from asepsis.experiments.resolve import hospitals_of, threat_of
 from asepsis.experiments.results import Results, Run
 from asepsis.experiments.run import identity
 from asepsis.experiments.spec import Experiment
 from asepsis.experiments.store import Store, read_tensors
-from asepsis.report.findings import Scenario
+from asepsis.report.findings import Finding, Scenario
 
 SHOWN = 4
 IN_A_ROW = 8
 LARGEST_SIDE = 256
 IMAGES = (Kind.IMAGE, Kind.MULTILABEL_IMAGE)
+PICTURED = ("inversion", "classes")
+"""Kinds of evidence that are images."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +205,7 @@ def _kept(path: Path) -> list[tuple[str, list[Picture]]]:
 
 
 def inversions(results: Results, scenario: Scenario) -> list[Strip]:
-    """Show, for each channel, true inputs beside what a curious server reconstructed.
+    """Show, for each channel and whoever looks, true inputs beside what was reconstructed.
 
     The first seed's first observed round is shown, not the best one.
     """
@@ -212,28 +215,36 @@ def inversions(results: Results, scenario: Scenario) -> list[Strip]:
     return [
         strip
         for finding in scenario.findings
-        if finding.passive
         for run in finding.group.runs[:1]
-        if (strip := _inverted(store, run, results.engine, finding.attack, finding.defense))
+        for entry in _first_images(run)
+        if (strip := _inverted(store, run, results.engine, entry, finding))
     ]
 
 
-def _inverted(store: Store, run: Run, engine: str, attack: str, defense: str) -> Strip | None:
-    for item in run.rounds:
-        scores: dict[str, float] | None = next(
-            (one["scores"] for one in item.get("evidence", ())), None
-        )
-        path = store.artifact(identity(run.cell.spec, engine), int(item["round"]))
-        try:
-            tensors = read_tensors(path) if scores is not None else None
-        except AsepsisError:
-            tensors = None
-        if tensors and _image_like(tensors.get("truth")) and _image_like(tensors.get("guess")):
-            title = (
-                f"{attack} through {defense}, round {int(item['round']) + 1}{_scored(scores or {})}"
-            )
-            return Strip(title, beside(tensors))
-    return None
+def _first_images(run: Run) -> list[dict[str, Any]]:
+    """Return everybody's first claim about what inputs look like."""
+    first: dict[str, dict[str, Any]] = {}
+    for entry in run.footer.get("evidence") or []:
+        if entry["kind"] in PICTURED:
+            first.setdefault(str(entry["by"]), entry)
+    return list(first.values())
+
+
+def _inverted(
+    store: Store, run: Run, engine: str, entry: dict[str, Any], finding: Finding
+) -> Strip | None:
+    by, round_ = str(entry["by"]), int(entry["round"])
+    watching = [str(item["name"]) for item in run.resolved.get("observe", [])]
+    number = watching.index(by) if by in watching else len(watching)
+    try:
+        tensors = read_tensors(store.artifact(identity(run.cell.spec, engine), round_, number))
+    except AsepsisError:
+        tensors = None
+    if not (tensors and _image_like(tensors.get("truth")) and _image_like(tensors.get("guess"))):
+        return None
+    who = finding.attack if by == ATTACK else by
+    title = f"{who} through {finding.defense}, round {round_ + 1}{_scored(entry['scores'])}"
+    return Strip(title, beside(tensors))
 
 
 def beside(tensors: dict[str, Tensor]) -> list[tuple[Picture, ...]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from report_study import experiment, inversion, record
 from rich.console import Console
 
@@ -13,10 +15,13 @@ from asepsis.experiments.claims import measured
 from asepsis.experiments.leaks import learned, observers
 from asepsis.experiments.plan import Cell
 from asepsis.experiments.results import Results, Run
+from asepsis.experiments.run import identity
 from asepsis.experiments.spec import Claim, Scenario, Study
+from asepsis.experiments.store import Store, write_tensors
 from asepsis.report.findings import scenarios
 from asepsis.report.html import render
 from asepsis.report.leaked import blocks, grids, silent
+from asepsis.report.pictures import inversions
 from asepsis.report.promised import promised_grid
 from asepsis.report.rocs import curves
 from asepsis.report.sentences import caveats
@@ -243,3 +248,19 @@ def test_roc_curves_stand_on_logarithmic_axes_without_their_zeros() -> None:
     assert all(name in plot.svg for name in ("mean", "secure-sum + mean", "blind"))
     assert plot.title in render(results)
     assert not curves(scenarios(curious())[0], "s0")
+
+
+def test_each_observers_pictures_are_its_own(tmp_path: Path) -> None:
+    results = replace(curious(), root=tmp_path)
+    store = Store(tmp_path).open()
+    for number, run in enumerate(results.runs):
+        run.lines[0]["result"]["resolved"]["observe"] = [{"name": BY}, {"name": "dlg"}]
+        path = store.artifact(identity(run.cell.spec, "threads"), 0, 1)
+        truth = torch.full((1, 1, 4, 4), 0.5 * number)
+        write_tensors(path, {"truth": truth, "guess": truth})
+    [scenario] = scenarios(results)
+    strips = inversions(results, scenario)
+    assert [strip.title.split(",")[0] for strip in strips] == [
+        "dlg through mean",
+        "dlg through secure-sum + mean",
+    ]
