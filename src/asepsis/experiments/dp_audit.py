@@ -132,10 +132,10 @@ def _audited(
     seed: int,
 ) -> Audit:
     if claim.hospital is not None:
-        structure = examine(record_play(federation, claim.hospital), claim, RECORDS)
+        structure = examine(record_play(federation, claim.hospital, seed), claim, RECORDS)
         bound, claim = record_bound(federation, claim, canaries, confidence, seed)
         return Audit(claim, bound, structure)
-    play = hospital_play(federation, honest(federation), claim)
+    play = hospital_play(federation, honest(federation), claim, seed)
     structure = examine(play, claim, hospital_pairs(claim))
     bound = hospital_bound(federation, claim, trials, confidence, seed)
     return Audit(claim, bound, structure)

@@ -114,7 +114,7 @@ def named(row: Tensor, layout: Layout) -> Leaves:
     return {f"{kinds[slot.parameter]} {slot.name}": row[slot.where] for slot in layout.slots}
 
 
-def record_play(federation: Federation, hospital: int) -> Play:
+def record_play(federation: Federation, hospital: int, seed: int = 0) -> Play:
     """Return what leaves one hospital after one step on all of its records.
 
     All records in one step leave the noise as the only chance, so that what varies with the
@@ -126,8 +126,8 @@ def record_play(federation: Federation, hospital: int) -> Play:
     start = federation.begin().row
 
     def play(pair: int, plus: bool, stream: int) -> Leaves:
-        rng = np.random.Generator(np.random.Philox(key=stream))
-        data = with_canary(shard, pair, plus, federation)
+        rng = np.random.Generator(np.random.Philox(key=[stream, seed]))
+        data = with_canary(shard, pair, plus, federation, seed)
         with one_thread():
             row, side = trainer.train(
                 copy.deepcopy(plan.module), plan.layout, start, data, plan.task, rng, 1.0
@@ -138,7 +138,7 @@ def record_play(federation: Federation, hospital: int) -> Play:
         seen = replace(
             federation,
             plan=replace(plan, shards=shards),
-            streams=Streams(1_000_000 + stream),
+            streams=Streams(1_000_000 + _mixed(stream, seed)),
         )
         return sent_by(seen, reply)
 
@@ -153,9 +153,11 @@ def alone(trainer: Any, samples: int) -> Any:
     return made
 
 
-def with_canary(shard: Shard, pair: int, plus: bool, federation: Federation) -> Shard:
+def with_canary(
+    shard: Shard, pair: int, plus: bool, federation: Federation, seed: int = 0
+) -> Shard:
     """Return a hospital's records with the first replaced by one of two opposite canaries."""
-    rng = np.random.Generator(np.random.Philox(key=7_000 + pair))
+    rng = np.random.Generator(np.random.Philox(key=[7_000 + pair, seed]))
     loud = torch.from_numpy(rng.normal(size=shard.inputs.shape[1:])).to(shard.inputs) * LOUD
     inputs, targets = shard.inputs.clone(), shard.targets.clone()
     inputs[0] = loud
@@ -198,7 +200,9 @@ def hospital_pairs(claim: PrivacyClaim) -> tuple[float, ...]:
     return (OPPOSITE, REMOVED, OPPOSITE, REMOVED)
 
 
-def hospital_play(federation: Federation, base: list[Reply], claim: PrivacyClaim) -> Play:
+def hospital_play(
+    federation: Federation, base: list[Reply], claim: PrivacyClaim, seed: int = 0
+) -> Play:
     """Return what leaves a round in which one hospital sends one of two canaries.
 
     Everybody takes part. Two canaries are opposite updates (and telemetry), or one is missing. For
@@ -212,9 +216,9 @@ def hospital_play(federation: Federation, base: list[Reply], claim: PrivacyClaim
     pairs = hospital_pairs(claim)
 
     def play(pair: int, plus: bool, stream: int) -> Leaves:
-        seen = replace(calm, streams=Streams(stream))
+        seen = replace(calm, streams=Streams(_mixed(stream, seed)))
         sign = 1.0 if plus else -1.0
-        way = direction(len(base[0].row), 9_000 + pair).to(base[0].row)
+        way = direction(len(base[0].row), 9_000 + pair, seed).to(base[0].row)
         side = {name: value + sign for name, value in base[0].side.items()}
         first = [replace(base[0], row=sign * HUGE * way, side=side)]
         if claim.trust == "local":
@@ -260,11 +264,18 @@ def _figures(figures: Mapping[str, float]) -> Leaves:
     return {name: torch.tensor([value], dtype=torch.float64) for name, value in figures.items()}
 
 
-def direction(size: int, seed: int) -> Tensor:
+def direction(size: int, key: int, seed: int = 0) -> Tensor:
     """Return a random direction of length 1."""
-    drawn = torch.from_numpy(np.random.Generator(np.random.Philox(key=seed)).normal(size=size))
+    drawn = torch.from_numpy(
+        np.random.Generator(np.random.Philox(key=[key, seed])).normal(size=size)
+    )
     made: Tensor = drawn / drawn.norm()
     return made
+
+
+def _mixed(stream: int, seed: int) -> int:
+    """Return a stream's number under a seed: no two seeds share one."""
+    return stream + STREAMS * seed
 
 
 def honest(federation: Federation) -> list[Reply]:

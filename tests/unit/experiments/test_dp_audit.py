@@ -312,6 +312,14 @@ def test_the_same_seed_gives_the_same_audit() -> None:
     assert first == second
 
 
+def test_another_seed_is_another_audit_of_structure_too() -> None:
+    made = federation(pipeline=stack(DpMean(noise_multiplier=1.0)))
+    widths = {audit(made, trials=8, seed=seed)[0].structure.multiplier for seed in (0, 1)}
+    records = federation(trainer=DpSgd(steps=2, batch_size=16, noise_multiplier=4.0))
+    alike = {audit(records, canaries=10, seed=seed)[0].structure.multiplier for seed in (0, 1)}
+    assert len(widths) == len(alike) == 2
+
+
 def test_the_worst_verdict_counts() -> None:
     right = one(federation(pipeline=stack(DpMean(noise_multiplier=50.0))))
     wrong = replace(right, bound=replace(right.bound, epsilon=99.0))
