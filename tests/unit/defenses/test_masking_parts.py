@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import combinations, product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -241,9 +242,12 @@ def test_terms_of_another_session_are_other_terms() -> None:
 
 def test_every_round_has_a_session_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bytes] = []
-    monkeypatch.setattr(
-        carrying, "Terms", lambda **given: seen.append(given["session"]) or Terms(**given)
-    )
+
+    def noted(**given: Any) -> Terms:
+        seen.append(given["session"])
+        return Terms(**given)
+
+    monkeypatch.setattr(carrying, "Terms", noted)
     rows = Individual((0, 1, 2), Rows(torch.ones(3, 2)), torch.ones(3, dtype=torch.float64))
     for seed in (0, 1):
         SecureAggregation().deliver(rows, Channel.of(rows, seed=seed))
