@@ -44,8 +44,8 @@ class LabelLeakage:
     Returns evidence ``labels``: ``counts`` ``[m, classes]`` of the hospitals ``clients`` (all, or
     ``client``), labels as often as local training used them. A secure sum gives one row, the mean
     hospital's, and no client; of grouped sums all in a group have their mean hospital's. None when
-    no update is finite and other than zero, and when the network does not end in a linear layer
-    with one output a class.
+    no update is finite and other than zero. Raises ConfigError, before any round, where the network
+    does not end in a linear layer with one output a class, and where updates tell no gradient.
 
     Source: Zhao et al., iDLG, arXiv 2001.02610, section 3; Wainakh et al., User-Level Label
     Leakage from Gradients in Federated Learning, PETS 2022

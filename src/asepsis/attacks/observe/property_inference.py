@@ -45,10 +45,11 @@ class PropertyInference:
     or ``client``), ``closed_form`` ``[m, classes]``, the shares that explain the output layer's
     mean gradient (see ``label-leakage``), as a cross-check, and ``prior`` ``[classes]``, those of
     the public samples. A secure sum gives one row, of all hospitals together, and no client; of
-    grouped sums all in a group have the group's. None without public samples, without a finite
-    update, and when the network does not end in a linear layer with one output a class. It costs
-    ``shadows`` local trainings a round and group. What hospitals do to an update before it leaves
-    (clipping, noise) is not simulated.
+    grouped sums all in a group have the group's. None without public samples and without a
+    finite update. It costs ``shadows`` local trainings a round and group. What hospitals do to an
+    update before it leaves (clipping, noise) is not simulated. Raises ConfigError, before any
+    round, where the network does not end in a linear layer with one output a class, and where
+    updates tell no gradient.
 
     Source: Ateniese et al., Hacking Smart Machines with Smarter Ones, IJSN 2015 (meta-classifier
     on shadow models); Ganju et al., Property Inference Attacks on Fully Connected Neural Networks,
