@@ -223,7 +223,7 @@ class Transport(Protocol):
         """Carry the updates of those who answer to the server.
 
         A channel that cannot take every cohort, or every claimed count, says so beforehand in
-        ``check_cohort(n)`` and ``check_weights(weights)``.
+        ``check_cohort(n)``, ``check_weights(weights)`` and ``check_colluders(n, colluders)``.
         """
         ...
 

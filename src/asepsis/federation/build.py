@@ -347,6 +347,9 @@ def _check_attack(parts: Parts) -> None:
 def _check_cohort(parts: Parts) -> None:
     size = max(1, round(parts.schedule.participation * len(parts.hospitals)))
     parts.pipeline.check_cohort(size)
+    colluders = getattr(parts.pipeline.transport, "check_colluders", None)
+    if colluders is not None and parts.threat.role is Role.SERVER:
+        colluders(size, len(parts.threat.clients))
     check_promised(parts, size)
     weights = getattr(parts.pipeline.transport, "check_weights", None)
     if weights is not None:

@@ -19,7 +19,7 @@ from asepsis.federation.round import RoundOutcome, play_round
 from asepsis.federation.scoring.isolation import score
 from asepsis.federation.scoring.truth import Truth
 
-SUM = ("secure-sum", "mean")
+SUM = ({"name": "secure-sum", "fewest": 1}, "mean")
 FULL_BATCH = {"name": "sgd", "lr": 0.5, "momentum": 0.0, "batch_size": 1000, "steps": 1}
 FEATURES = 6
 

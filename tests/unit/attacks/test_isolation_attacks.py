@@ -14,6 +14,7 @@ from asepsis.testing.observers import check_observer
 
 UNBOUND = {"name": "secure-aggregation", "bind_broadcast": False}
 FIXED = {"name": "grouped-secure-sum", "regroup": False}
+SHOWN = {**FIXED, "fewest": 1}
 
 
 @pytest.mark.parametrize("model", ["mlp", "small-cnn", "lenet-sigmoid"])
@@ -73,9 +74,26 @@ def test_without_colluders_a_server_has_the_mean_and_nobody() -> None:
     assert played.evidence.measurements == {"honest_left": 5, "colluders": 0}
 
 
+@pytest.mark.parametrize("transport", ["secure-sum", "secure-aggregation", "grouped-secure-sum"])
+def test_what_colluders_leave_nobody_to_hide_in_is_refused(transport: str) -> None:
+    rule = "median" if "grouped" in transport else "mean"
+    with pytest.raises(ConfigError, match=r"fewer than 3 honest .*fewest = 1"):
+        play("colluding-server", colluders=(0, 1, 2), stack=(transport, rule))
+
+
 @pytest.mark.parametrize("transport", ["secure-sum", "secure-aggregation"])
-def test_all_others_together_see_the_last_hospital(transport: str) -> None:
-    [played] = play("colluding-server", colluders=(0, 1, 2, 4), stack=(transport, "mean"))
+def test_three_honest_hospitals_are_enough(transport: str) -> None:
+    [played] = play("colluding-server", colluders=(0, 1), stack=(transport, "mean"))
+    assert played.scores["isolated"] == 0
+
+
+def test_a_cohort_of_two_is_no_secure_sum() -> None:
+    with pytest.raises(ConfigError, match="fewer than 3 honest"):
+        play("cohort-difference", hospitals=2, stack=("secure-sum", "mean"))
+
+
+def test_all_others_together_see_the_last_hospital() -> None:
+    [played] = play("colluding-server", colluders=(0, 1, 2, 4))
     assert played.evidence is not None
     assert played.evidence.about == 3
     assert played.scores["isolated"] == 1
@@ -92,7 +110,7 @@ def test_fewer_colluders_see_the_mean_of_the_others() -> None:
 
 
 def test_in_groups_two_colluders_are_enough() -> None:
-    [played] = play("colluding-server", colluders=(1, 2), hospitals=9, stack=(FIXED, "median"))
+    [played] = play("colluding-server", colluders=(1, 2), hospitals=9, stack=(SHOWN, "median"))
     assert played.evidence is not None
     assert played.evidence.about == 0
     assert played.scores["isolated"] == 1

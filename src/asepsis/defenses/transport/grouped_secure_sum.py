@@ -14,9 +14,7 @@ from asepsis.core.channel import Carried, Channel
 from asepsis.core.errors import ConfigError
 from asepsis.core.registry import register
 from asepsis.core.updates import Grouped, Individual, Rows
-
-FEWEST = 3
-"""Hospitals in a sum: of two, each would know the other's row."""
+from asepsis.defenses.transport.honest import FEWEST, check_honest
 
 
 @register("transport", "grouped-secure-sum")
@@ -37,7 +35,9 @@ class GroupedSecureSum:
     3 are enough, and random groups let a server that sends the same model again and again solve
     for single hospitals (attack ``cohort-difference``).
 
-    Raises ConfigError for a cohort of fewer than ``size``.
+    Raises ConfigError for a cohort of fewer than ``size``, and where the colluders of a curious
+    server, all in one group, could leave fewer than ``fewest`` honest hospitals in it (1 allows
+    that, to demonstrate it).
 
     Source: Velicheti, Xia and Koyejo, Secure Byzantine-Robust Distributed Learning via Clustering
     (arXiv 2110.02940): secure averages of random clusters, a robust rule over them; weights,
@@ -60,6 +60,7 @@ class GroupedSecureSum:
     regroup: bool = True
     weighted: bool = True
     max_count: Annotated[float, Field(gt=0)] = 1e6
+    fewest: Annotated[int, Field(ge=1)] = FEWEST
 
     def check_cohort(self, n: int) -> None:
         """Refuse a cohort that is not even one group.
@@ -73,6 +74,14 @@ class GroupedSecureSum:
                 got=n,
                 fix=f"draw {self.size} hospitals a round or more",
             )
+
+    def check_colluders(self, n: int, colluders: int) -> None:
+        """Refuse a cohort in which colluders leave too few honest hospitals.
+
+        Raises:
+            ConfigError: fewer than ``fewest`` in a group that all of them are in.
+        """
+        check_honest(self.size, colluders, self.fewest)
 
     def rows_left(self, rows: int) -> int:
         """Return how many groups so many hospitals make."""

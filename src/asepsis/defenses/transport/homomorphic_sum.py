@@ -18,6 +18,7 @@ from asepsis.core.registry import register
 from asepsis.core.updates import Individual, Summed
 from asepsis.defenses.masking.quantize import Grid, vector_length, whole
 from asepsis.defenses.masking.refused import RefusedError
+from asepsis.defenses.transport.honest import FEWEST, check_honest
 
 DEGREE = 8192
 SLOTS = DEGREE // 2
@@ -28,7 +29,6 @@ CIPHERTEXT = 2 * 2 * DEGREE * 8
 """Bytes: two polynomials, two primes each (the third is for keys), 8 bytes a coefficient."""
 LARGEST = 1 << 44
 """Sums in steps up to this are decrypted to within a twentieth of a step."""
-FEWEST = 3
 
 Numbers = NDArray[np.int64]
 
@@ -80,13 +80,16 @@ class HomomorphicSum:
             MissingExtraError: TenSEAL is not installed.
         """
         _tenseal()
-        if n < FEWEST:
-            raise ConfigError(
-                f"fewer than {FEWEST} hospitals: a sum of their rows hides nobody's",
-                got=n,
-                fix="draw more hospitals a round",
-            )
+        check_honest(n, 0)
         self.grid(n)
+
+    def check_colluders(self, n: int, colluders: int) -> None:
+        """Refuse a cohort in which colluders leave too few honest hospitals.
+
+        Raises:
+            ConfigError: fewer than 3.
+        """
+        check_honest(n, colluders)
 
     def check_weights(self, weights: Mapping[int, float]) -> None:
         """Refuse a hospital whose count the precision was not chosen for.

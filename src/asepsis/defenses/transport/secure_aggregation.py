@@ -14,9 +14,7 @@ from asepsis.core.updates import Individual, Summed
 from asepsis.defenses.masking.carrying import MaskedRound
 from asepsis.defenses.masking.graph import LARGE, Graph, more_than, smallest_degree
 from asepsis.defenses.masking.quantize import Grid
-
-FEWEST = 3
-"""Honest hospitals in a sum: of two, each would know the other's row."""
+from asepsis.defenses.transport.honest import FEWEST, check_honest
 
 
 @register("transport", "secure-aggregation")
@@ -86,12 +84,7 @@ class SecureAggregation:
             ConfigError: fewer than 3 honest hospitals, a threshold too low for the colluders, no
                 sparse graph, or no modulus.
         """
-        if n - self.colluders < FEWEST:
-            raise ConfigError(
-                f"fewer than {FEWEST} honest hospitals: a sum of their rows hides nobody's",
-                got=f"{n} hospitals, {self.colluders} colluders",
-                fix="draw more hospitals a round",
-            )
+        check_honest(n, self.colluders)
         quorum = self._quorum(n)
         if 2 * quorum <= n + self.colluders:
             raise ConfigError(
@@ -102,6 +95,14 @@ class SecureAggregation:
             )
         self.shape_of(n)
         self.grid(n)
+
+    def check_colluders(self, n: int, colluders: int) -> None:
+        """Refuse a cohort in which colluders leave too few honest hospitals.
+
+        Raises:
+            ConfigError: fewer than 3, whoever the protocol was told of.
+        """
+        check_honest(n, max(colluders, self.colluders))
 
     def check_weights(self, weights: Mapping[int, float]) -> None:
         """Refuse a hospital whose count the modulus was not chosen for.

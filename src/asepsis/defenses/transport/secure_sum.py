@@ -11,6 +11,7 @@ from asepsis.core import robust_math
 from asepsis.core.channel import Carried, Channel
 from asepsis.core.registry import register
 from asepsis.core.updates import Individual, Summed
+from asepsis.defenses.transport.honest import FEWEST, check_honest
 
 
 @register("transport", "secure-sum")
@@ -22,7 +23,9 @@ class SecureSum:
     computed in one process and recorded as ``ideal``: no masks, no protocol, no cryptography.
     Counts are cut to ``[0, max_count]``, as a range proof on the count would, and one that is no
     number is 0; rows cannot be bounded or inspected. One non-finite row spoils the sum, and nobody
-    can be named.
+    can be named. A cohort with fewer honest hospitals than ``fewest``, colluders of a curious
+    server counted out, is refused beforehand (1 allows any, to demonstrate what is lost); a round
+    that fewer answer is delivered.
 
     Source: Bonawitz et al., Practical Secure Aggregation for Privacy-Preserving Machine Learning
     (CCS 2017): what its server learns, not its protocol.
@@ -42,6 +45,23 @@ class SecureSum:
 
     weighted: bool = True
     max_count: Annotated[float, Field(gt=0)] = 1e6
+    fewest: Annotated[int, Field(ge=1)] = FEWEST
+
+    def check_cohort(self, n: int) -> None:
+        """Refuse a cohort too small to hide anybody.
+
+        Raises:
+            ConfigError: fewer than ``fewest`` hospitals.
+        """
+        check_honest(n, 0, self.fewest)
+
+    def check_colluders(self, n: int, colluders: int) -> None:
+        """Refuse a cohort in which colluders leave too few honest hospitals.
+
+        Raises:
+            ConfigError: fewer than ``fewest``.
+        """
+        check_honest(n, colluders, self.fewest)
 
     def deliver(self, updates: Individual, channel: Channel) -> Carried:
         """Carry the sum of the updates to the server."""
