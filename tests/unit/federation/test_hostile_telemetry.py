@@ -56,6 +56,6 @@ def test_who_mimics_says_what_honest_hospitals_say_on_average() -> None:
 
 
 def test_it_is_said_where_everybody_is_hostile_in_a_round_too() -> None:
-    both = {"hospitals": 3, "rounds": 3, "participation": 0.34}
-    found = bounds(federation=both, attack="sign-flip", threat={"hostile": [0, 1]})
+    few = {"hospitals": 5, "rounds": 3, "participation": 0.6}
+    found = bounds(federation=few, attack="sign-flip", threat={"hostile": [0, 1, 2, 3]})
     assert found == FALL
