@@ -35,14 +35,14 @@ PUBLIC, TRAINED = 200, 120
 
 
 def samples(data: Dataset, where: np.ndarray, size: int = 0) -> Samples:
-    """Take some samples, scaled down to ``size`` pixels where it is given, with their mask."""
+    """Take some samples, thinned out to ``size`` pixels where it is given, with their mask."""
     mask = data.attributes.get("mask")
-    parts = [data.inputs[where], data.targets[where]]
+    step = data.inputs.shape[-1] // size if size else 1
+    inputs, targets = data.inputs[where], data.targets[where]
     if size:
-        step = data.inputs.shape[-1] // size
-        parts = [part[..., ::step, ::step] for part in parts]
-        mask = None if mask is None else mask[..., ::step, ::step]
-    return Samples(*parts, where, data.groups[where], None if mask is None else mask[where])
+        inputs, targets = inputs[..., ::step, ::step], targets[..., ::step, ::step]
+    outline = None if mask is None else mask[where][..., ::step, ::step]
+    return Samples(inputs, targets, where, data.groups[where], outline)
 
 
 def pneumonia(count: int) -> tuple[Learner, Tensor, Shard, Shard]:
