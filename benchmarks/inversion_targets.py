@@ -5,7 +5,7 @@ Usage: python benchmarks/inversion_targets.py [--unet] [--targets 50] [--iterati
 
 50 images of PneumoniaMNIST, drawn once, `lenet-sigmoid` with new weights, batch 1, one
 step of plain SGD; a missed target is no success. With `--unet`: 3 pairs of mri-ct from patients
-the U-Net (channels 8, depth 2, every second pixel, trained for 5 epochs on 120 patients) did not see. The
+the U-Net (channels 8, depth 2, every second pixel, 5 epochs on 120 patients) did not see. The
 attack is `dlg`. Printed are the share of successes (PSNR above 25 dB) with its Wilson interval,
 quantiles over targets, priors (the mean public image, and the nearest) and the seconds of this
 run on one thread. Real data: ASEPSIS_DATA. Two restarts of 30 iterations are a short search: more
