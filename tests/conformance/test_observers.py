@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
+import torch
 
 from asepsis.core.registry import build
+from asepsis.core.samples import Kind
+from asepsis.core.threat import Evidence, ServerView
+from asepsis.core.updates import Grouped, State
 from asepsis.testing.observers import check_observer
 
 ATTACKS: tuple[dict[str, Any], ...] = (
@@ -33,6 +38,7 @@ ATTACKS: tuple[dict[str, Any], ...] = (
     {"name": "robbing-the-fed", "measure": "random"},
     {"name": "model-inconsistency"},
     {"name": "model-inconsistency", "client": 2, "fresh": True},
+    {"name": "cohort-difference", "client": 1},
     {"name": "cohort-difference", "replay": True},
     {"name": "colluding-server"},
     {"name": "fedmia", "variant": "II"},
@@ -47,3 +53,31 @@ ATTACKS: tuple[dict[str, Any], ...] = (
 @pytest.mark.parametrize("options", ATTACKS, ids=str)
 def test_it_keeps_the_promises_of_an_observer(options: dict[str, Any]) -> None:
     check_observer(build("attack", options))
+
+
+class NamesStrangers:
+    """Claims something of a hospital that never came, where it is told to."""
+
+    kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.PAIRED_IMAGE})
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def observe(
+        self, state: State, view: ServerView, rng: np.random.Generator
+    ) -> tuple[State, Evidence | None]:
+        seen = {
+            "anywhere": True,
+            "groups": isinstance(view.delivery, Grouped),
+            "messages": view.wire is not None,
+            "colluders": bool(view.colluders),
+        }
+        if not seen[self.where]:
+            return state, None
+        return state, Evidence("inversion", {"inputs": torch.zeros(1)}, about=99)
+
+
+@pytest.mark.parametrize("where", ["anywhere", "groups", "messages", "colluders"])
+def test_pairs_of_images_and_every_channel_are_looked_at(where: str) -> None:
+    with pytest.raises(AssertionError, match="names only clients"):
+        check_observer(NamesStrangers(where))
