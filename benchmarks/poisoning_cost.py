@@ -94,8 +94,8 @@ def by_attack(attack: Attack, epochs: int) -> Callable[[int], None]:
     def round_(number: int) -> None:
         nonlocal state
         facts = replace(known, round=number)
-        state, replies, _ = hostile.train(made, state, cohort, (1,), facts)
-        state, _, _ = hostile.craft(made, state, replies, (1,), facts)
+        state, replies, _ = hostile.train(made, state, cohort, (1,), facts, {})
+        state, _, _ = hostile.craft(made, state, replies, (1,), facts, {})
 
     return round_
 

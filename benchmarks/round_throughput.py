@@ -26,11 +26,12 @@ from asepsis.core.layout import Layout
 from asepsis.core.registry import build
 from asepsis.core.rng import Streams, building_modules
 from asepsis.core.samples import DataFacts, Kind, Shard
-from asepsis.core.threat import Learner, ThreatModel
+from asepsis.core.threat import ThreatModel
 from asepsis.defenses.stack import build_pipeline
 from asepsis.engines import make_engine
 from asepsis.federation.federation import Federation, Schedule
 from asepsis.federation.round import play_round
+from asepsis.testing.learners import learner_for
 from asepsis.training.sgd import Sgd
 
 HOSPITALS, SAMPLES, BATCH, STEPS = 20, 256, 32, 8
@@ -72,7 +73,7 @@ def ours(name: str, shape: tuple[int, ...], task: str, engine: str) -> Callable[
         facts=DataFacts(Kind.IMAGE, ("a", "b")),
         plan=Plan(module, layout, build("task", task), trainer, 0, data, weights),
         prepare=lambda samples: Shard(torch.empty(0), torch.empty(0)),  # nobody attacks
-        learner=Learner(lambda row, x, y: row, shape, 2),
+        learner=learner_for(module, shape, 2),
         pipeline=build_pipeline(["mean"]),
         server=build("server-optimizer", "fedavg"),
         threat=ThreatModel(),

@@ -26,7 +26,7 @@ from asepsis.federation.build import assemble
 from asepsis.federation.federation import Schedule
 from asepsis.federation.scoring.hospitals import labels_trained_on
 from asepsis.federation.scoring.truth import Truth
-from asepsis.testing.observers import views
+from asepsis.testing.views import views
 from asepsis.training.batches import batches, cuts
 
 DIFFERENT = [0.1, 0.25, 0.4, 0.6, 0.75, 0.9]

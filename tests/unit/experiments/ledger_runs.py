@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from asepsis.experiments.ledgers import verify_run
-from asepsis.experiments.run import RunOptions
+from asepsis.experiments.run import RunOptions, run_experiment
 from asepsis.experiments.spec import Experiment, parse
 from asepsis.experiments.store import Store
 
@@ -45,3 +45,9 @@ def entries(path: Path) -> list[dict[str, Any]]:
 def kinds(store: Store, **options: Any) -> list[str]:
     found = verify_run(store, **options)
     return [finding.kind for verdict in found.values() for finding in verdict.findings]
+
+
+def whole_run(folder: Path) -> tuple[Store, list[Any]]:
+    """Run the small experiment whole; return where, and its record."""
+    store = Store(folder).open()
+    return store, run_experiment(spec(), store, serial())

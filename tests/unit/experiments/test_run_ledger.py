@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from ledger_runs import ROUNDS, SIGNED, entries, kinds, path_of, serial, spec
+from ledger_runs import ROUNDS, SIGNED, entries, kinds, path_of, serial, spec, whole_run
 
 from asepsis.core.errors import ConfigError, StoreError
 from asepsis.defenses.audit.commit import opens
@@ -22,6 +22,11 @@ from asepsis.experiments.run import Cancelled, run_experiment
 from asepsis.experiments.store import Store, results_of, rounds_of
 from asepsis.federation.build import assemble
 from asepsis.federation.federation import RoundState
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Any]]:
+    return whole_run(tmp_path_factory.mktemp("whole"))
 
 
 def test_a_run_leaves_a_ledger_and_a_note_and_is_otherwise_as_without_one(

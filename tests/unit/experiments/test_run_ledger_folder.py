@@ -12,13 +12,18 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ledger_runs import kinds, path_of, serial, spec
+from ledger_runs import kinds, path_of, serial, spec, whole_run
 
 from asepsis.core.errors import StoreError
 from asepsis.defenses.audit.verify import verify_ledger
 from asepsis.experiments.ledgers import verify_run
 from asepsis.experiments.run import run_experiment
 from asepsis.experiments.store import Store, read_record
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Any]]:
+    return whole_run(tmp_path_factory.mktemp("whole"))
 
 
 @pytest.fixture
