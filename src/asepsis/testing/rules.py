@@ -183,6 +183,11 @@ def _check_too_few(rule: Rule[Any], promises: Promises, n: int, d: int) -> None:
     state, outcome = stack.receive(
         stack.init(d), cohorts.delivery(cohorts.rows(n, d)), 0, cohorts.STREAMS, cohorts.desk(d)
     )
+    if not n and getattr(rule, "answers_nobody", False):
+        # A model that stayed as it was would tell that nobody came.
+        moved = outcome.aggregate is not None and bool(outcome.aggregate.delta.any())
+        promises.hold(moved, "a round without rows moves the model like any other")
+        return
     void = outcome.aggregate is None and str(outcome.void).startswith("no-quorum")
     promises.hold(void, f"a round with {n} rows is void for want of a quorum")
     promises.state(state)

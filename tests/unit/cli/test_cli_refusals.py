@@ -59,7 +59,12 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ({"threat": "{ hostile = 2, starts_at = 2 }"}, "threat.starts_at", "2", "use 0 to 1"),
         ({"defenses": '[{ name = "krum", f = 3 }]'}, "krum", "got 5", "largest f that fits is 1"),
         ({"defenses": '[{ name = "trimmed-mean", f = 3 }]'}, "trimmed-mean", "got 5", "is 2"),
-        ({"defenses": '["secure-sum", "median"]'}, "defenses", "median", "work behind it: mean"),
+        (
+            {"defenses": '["secure-sum", "median"]'},
+            "defenses",
+            "median",
+            "work behind it: dp-mean, mean",
+        ),
         ({"partition": '{ name = "dirichlet", alpha = 1e-9 }'}, "partition", "0", "larger alpha"),
         ({"federation": "{ hospitals = 300 }"}, "partition", "hospital-0", "fewer hospitals"),
         ({"model": '"small-cnn"'}, "model", "SmallCnn", "leave it out"),

@@ -68,7 +68,7 @@ def test_there_is_a_sum_exactly_when_the_threshold_answers_to_the_end(
 def test_a_sparse_graph_gives_the_sum_of_the_complete_one() -> None:
     absent = {3: SHARE + 1, 8: SHARE, 15: CONSENT, 20: REVEAL, 22: ADVERTISE}
     complete = Table(24, threshold=17).run(absent)
-    sparse = Table(24, threshold=8, degree=10, quorum=17).run(absent)
+    sparse = Table(24, threshold=6, degree=10, quorum=17).run(absent)
     assert complete.total is not None
     assert sparse.total is not None
     assert sparse.total.tolist() == complete.total.tolist()
