@@ -105,7 +105,7 @@ def test_hospitals_with_nothing_fit_to_send_are_left_out() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("_installed")
 def test_cohorts_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ConfigError, match="fewer than 3 hospitals"):
+    with pytest.raises(ConfigError, match="fewer than 3 honest hospitals"):
         HomomorphicSum().check_cohort(2)
     with pytest.raises(ConfigError, match="larger than the encryption is precise"):
         HomomorphicSum(bits=24, max_count=10**6).check_cohort(10)
