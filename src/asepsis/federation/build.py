@@ -7,22 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-import numpy as np
 import torch
 
 from asepsis.core.contracts import (
     Attack,
     BackdoorAttack,
-    Carried,
-    DataAttack,
-    Distributed,
     ModelAttack,
     ModelBuilder,
     Plan,
     ServerAttack,
     ServerOptimizer,
     Task,
-    TrainAttack,
     Trainer,
     UpdateAttack,
 )
@@ -38,6 +33,7 @@ from asepsis.federation.federation import Federation, Schedule, Watch
 from asepsis.federation.observing import tampers
 from asepsis.federation.optimizers import FedAvg
 from asepsis.federation.oracle import Oracle
+from asepsis.federation.poisoning import poisoned
 from asepsis.federation.private import check_promised
 from asepsis.federation.watching import check_fit, check_observers, watched
 from asepsis.training.learner import Learner
@@ -95,9 +91,8 @@ def assemble(parts: Parts) -> tuple[Federation, Oracle]:
     parts = fitted(parts)
     check(parts)
     prepare = _on(parts.device, parts.task.fit(_training(parts), parts.facts))
-    attack = parts.attack
     shards = {(h.id, "clean"): prepare(h.train) for h in parts.hospitals}
-    shards |= _poisoned(parts, attack, prepare)
+    shards |= poisoned(parts, prepare)
     shape = tuple(next(iter(shards.values())).inputs.shape[1:])
     classes = len(parts.facts.classes)
     with building_modules(parts.streams.integer(Draw.MODEL)):
@@ -123,21 +118,11 @@ def assemble(parts: Parts) -> tuple[Federation, Oracle]:
         facts=parts.facts,
         plan=plan,
         prepare=prepare,
-        learner=Learner(
-            module=copy.deepcopy(module).train(),
-            layout=layout,
-            task=parts.task,
-            trainer=parts.trainer,
-            builder=parts.model,
-            kind=parts.facts.kind,
-            input_shape=shape,
-            target_shape=_target_shape(shards, classes),
-            classes=classes,
-        ),
+        learner=_learner(parts, plan, shape),
         pipeline=parts.pipeline,
         server=parts.server,
         threat=parts.threat,
-        attack=attack,
+        attack=parts.attack,
         schedule=parts.schedule,
         streams=parts.streams,
         root=None if parts.root is None else RootData(prepare(parts.root[0]), parts.root[1]),
@@ -156,10 +141,20 @@ def _weights(parts: Parts) -> dict[int, float]:
     return {hospital.id: float(len(hospital.train)) for hospital in parts.hospitals}
 
 
-def _target_shape(shards: Mapping[tuple[int, str], Shard], classes: int) -> tuple[int, ...]:
-    """Return the shape of one target that can be differentiated: soft labels, or one image."""
-    targets = next(iter(shards.values())).targets
-    return (1, *targets.shape[2:]) if targets.dim() == 4 else (classes,)
+def _learner(parts: Parts, plan: Plan, shape: tuple[int, ...]) -> Learner:
+    """Return what anyone can compute; targets that are differentiated are soft, or one image."""
+    classes, targets = len(parts.facts.classes), next(iter(plan.shards.values())).targets
+    return Learner(
+        module=copy.deepcopy(plan.module).train(),
+        layout=plan.layout,
+        task=parts.task,
+        trainer=parts.trainer,
+        builder=parts.model,
+        kind=parts.facts.kind,
+        input_shape=shape,
+        target_shape=(1, *targets.shape[2:]) if targets.dim() == 4 else (classes,),
+        classes=classes,
+    )
 
 
 def fitted(parts: Parts) -> Parts:
@@ -185,46 +180,6 @@ def _fitted(attack: A, parts: Parts) -> A:
     own = next(h for h in parts.hospitals if h.id == parts.threat.clients[0])
     made: A = fit(own.train, parts.facts)
     return made
-
-
-def _poisoned(
-    parts: Parts, attack: Attack | None, prepare: Prepare
-) -> dict[tuple[int, str], Shard]:
-    if not isinstance(attack, DataAttack):
-        return {}
-
-    def poison(own: Samples, client: int, rank: int) -> Samples:
-        played = attack
-        if isinstance(attack, Distributed):
-            played = attack.part(rank, len(parts.threat.clients))
-        return played.poison(own, parts.facts, parts.streams.at(Draw.ATTACK_DATA, client))
-
-    hostile = [h for h in parts.hospitals if h.id in parts.threat.clients]
-    shards, changed = {}, False
-    for rank, hospital in enumerate(hostile):
-        made = poison(hospital.train, hospital.id, rank)
-        changed = changed or not _same(hospital.train, made)
-        shards[hospital.id, "poisoned"] = prepare(made)
-    if not changed and _only_poisons(attack):
-        raise ConfigError(
-            "the attack changes nothing in the data of any hostile hospital",
-            place="attack",
-            got=f"{type(attack).__name__} at hospitals {', '.join(str(h.id) for h in hostile)}",
-            fix="choose classes and a share that they have samples of, or other hostile hospitals",
-        )
-    return shards
-
-
-def _only_poisons(attack: DataAttack) -> bool:
-    """Whether poisoned data is all that an attack has, and its trigger none of nature's."""
-    carried = isinstance(attack, BackdoorAttack) and isinstance(attack.stamp, Carried)
-    return not (carried or isinstance(attack, TrainAttack | UpdateAttack))
-
-
-def _same(one: Samples, two: Samples) -> bool:
-    """Whether two hospitals hold the same inputs and labels; missing values are equal."""
-    pairs = ((one.targets, two.targets), (one.inputs, two.inputs))
-    return all(a is b or np.array_equal(a, b, equal_nan=True) for a, b in pairs)
 
 
 def check(parts: Parts) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from asepsis.core.channel import Carried, Channel, fingerprint
-from asepsis.core.contracts import Engine, Job
+from asepsis.core.contracts import Engine, Job, UpdateAttack
 from asepsis.core.desk import Desk
 from asepsis.core.rng import Draw
 from asepsis.core.threat import Facts
@@ -79,7 +79,7 @@ def saying(replies: list[Reply], protected: list[Reply]) -> list[Reply]:
 
 
 def _crafts(federation: Federation) -> bool:
-    return hasattr(federation.attack, "craft")
+    return isinstance(federation.attack, UpdateAttack)
 
 
 def trained(

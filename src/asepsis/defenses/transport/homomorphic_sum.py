@@ -18,7 +18,7 @@ from asepsis.core.registry import register
 from asepsis.core.updates import Individual, Summed
 from asepsis.defenses.masking.quantize import Grid, vector_length, whole
 from asepsis.defenses.masking.refused import RefusedError
-from asepsis.defenses.transport.honest import FEWEST, check_honest
+from asepsis.defenses.transport.honest import FEWEST, check_counts, check_honest
 
 DEGREE = 8192
 SLOTS = DEGREE // 2
@@ -97,13 +97,8 @@ class HomomorphicSum:
         Raises:
             ConfigError: naming the hospital.
         """
-        for client, weight in weights.items():
-            if self.weighted and weight > self.max_count:
-                raise ConfigError(
-                    f"hospital {client} has more samples than max_count",
-                    got=weight,
-                    fix=f"ask for max_count = {int(weight)} or more, or weighted = false",
-                )
+        if self.weighted:
+            check_counts(weights, self.max_count, otherwise="sums would lose their precision")
 
     def grid(self, n: int) -> Grid:
         """Return the fixed-point grid of a cohort of ``n``.

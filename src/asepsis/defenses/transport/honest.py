@@ -1,6 +1,8 @@
-"""How many honest hospitals must be in a sum, so that it hides each of them."""
+"""What a sum asks of its hospitals: honest ones enough to hide in, and counts that it holds."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from asepsis.core.errors import ConfigError
 
@@ -23,3 +25,23 @@ def check_honest(hospitals: int, colluders: int, fewest: int = FEWEST) -> None:
             fix="let more hospitals take part, state fewer colluders, or use "
             '{ name = "secure-sum", fewest = 1 } to demonstrate what is lost',
         )
+
+
+def check_counts(weights: Mapping[int, float], largest: int, *, otherwise: str) -> None:
+    """Refuse a hospital whose count a sum was not laid out for.
+
+    Args:
+        weights: hospital to the samples it claims.
+        largest: the option ``max_count``.
+        otherwise: what would happen to the sum.
+
+    Raises:
+        ConfigError: naming the hospital.
+    """
+    for client, weight in weights.items():
+        if weight > largest:
+            raise ConfigError(
+                f"hospital {client} has more samples than max_count: {otherwise}",
+                got=weight,
+                fix=f"ask for max_count = {int(weight)} or more, or weighted = false",
+            )

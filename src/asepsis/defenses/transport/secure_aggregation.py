@@ -14,7 +14,7 @@ from asepsis.core.updates import Individual, Summed
 from asepsis.defenses.masking.carrying import MaskedRound
 from asepsis.defenses.masking.graph import LARGE, Graph, more_than, smallest_degree
 from asepsis.defenses.masking.quantize import Grid
-from asepsis.defenses.transport.honest import FEWEST, check_honest
+from asepsis.defenses.transport.honest import FEWEST, check_counts, check_honest
 
 
 @register("transport", "secure-aggregation")
@@ -110,13 +110,8 @@ class SecureAggregation:
         Raises:
             ConfigError: naming the hospital.
         """
-        for client, weight in weights.items():
-            if self.weighted and weight > self.max_count:
-                raise ConfigError(
-                    f"hospital {client} has more samples than max_count: sums could wrap around",
-                    got=weight,
-                    fix=f"ask for max_count = {int(weight)} or more, or weighted = false",
-                )
+        if self.weighted:
+            check_counts(weights, self.max_count, otherwise="sums could wrap around")
 
     def shape_of(self, n: int) -> Graph:
         """Return who masks with whom in a cohort of ``n``.

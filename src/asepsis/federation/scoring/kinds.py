@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-import importlib
-
 from asepsis.core.errors import ConfigError
 from asepsis.core.threat import Evidence
+from asepsis.federation.scoring import (
+    attribute,
+    classes,
+    inversion,
+    isolation,
+    labels,
+    membership,
+    property,  # noqa: A004 (it is what the evidence is about)
+)
 from asepsis.federation.scoring.truth import Leak, Truth
 
-KINDS = ("inversion", "membership", "labels", "property", "attribute", "classes", "isolation")
+KINDS = {
+    "inversion": inversion.score,
+    "membership": membership.score,
+    "labels": labels.score,
+    "property": property.score,
+    "attribute": attribute.score,
+    "classes": classes.score,
+    "isolation": isolation.score,
+}
 
 
 def judged(evidence: Evidence, truth: Truth) -> Leak:
@@ -21,6 +36,4 @@ def judged(evidence: Evidence, truth: Truth) -> Leak:
         raise ConfigError(
             "unknown kind of evidence", got=evidence.kind, fix=f"use one of {', '.join(KINDS)}"
         )
-    scorer = importlib.import_module(f"asepsis.federation.scoring.{evidence.kind}")
-    made: Leak = scorer.score(evidence, truth)
-    return made
+    return KINDS[evidence.kind](evidence, truth)

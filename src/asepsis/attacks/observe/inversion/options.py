@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -20,7 +21,7 @@ from asepsis.core.updates import State
 
 
 @options
-class Inverter:
+class Inverter(ABC):
     """Looks for inputs that explain one hospital's update, or what a sum grants.
 
     ``simulate`` is the largest number of local steps that are simulated; an update of more of
@@ -75,8 +76,9 @@ class Inverter:
     def _infers(self, learner: Learner) -> bool:
         return False
 
+    @abstractmethod
     def _descend(self, problem: Problem, dummies: Dummies, attempt: Attempt) -> None:
-        raise NotImplementedError
+        """Search from these dummies, and offer what is found to the attempt."""
 
 
 LABELED = frozenset({Kind.IMAGE, Kind.VOLUME, Kind.TABLE, Kind.SEQUENCE})
