@@ -57,19 +57,7 @@ def epsilon_(
     """Say what epsilon noise gives, or what noise a budget needs."""
     from asepsis.metrics import privacy
 
-    if (noise_multiplier is None) == (epsilon is None):
-        raise ConfigError(
-            "one of noise and budget is given, the other is found",
-            place="epsilon",
-            got="both" if epsilon is not None else "neither",
-            fix="use either --noise-multiplier or --epsilon",
-        )
-    if unit is Unit.PATIENT and records is None:
-        raise ConfigError(
-            "a patient has one record or several, and epsilon depends on how many",
-            place="records",
-            fix="use --records with the most that a patient has (1: one record a patient)",
-        )
+    _check_question(noise_multiplier, epsilon, unit, records)
     how: dict[str, Any] = {
         "sample_rate": sample_rate,
         "steps": steps,
@@ -90,6 +78,25 @@ def epsilon_(
         "sampling": SAMPLING if sample_rate < 1 else "all",
     }
     typer.echo(json.dumps(found, indent=1) if json_ else _text(found))
+
+
+def _check_question(
+    noise_multiplier: float | None, epsilon: float | None, unit: Unit, records: int | None
+) -> None:
+    """Refuse a question that has no answer, or several."""
+    if (noise_multiplier is None) == (epsilon is None):
+        raise ConfigError(
+            "one of noise and budget is given, the other is found",
+            place="epsilon",
+            got="both" if epsilon is not None else "neither",
+            fix="use either --noise-multiplier or --epsilon",
+        )
+    if unit is Unit.PATIENT and records is None:
+        raise ConfigError(
+            "a patient has one record or several, and epsilon depends on how many",
+            place="records",
+            fix="use --records with the most that a patient has (1: one record a patient)",
+        )
 
 
 def _text(found: dict[str, Any]) -> str:
