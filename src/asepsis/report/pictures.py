@@ -24,6 +24,7 @@ from asepsis.experiments.run import identity
 from asepsis.experiments.spec import Experiment
 from asepsis.experiments.store import Store, read_tensors
 from asepsis.report.findings import Finding, Scenario
+from asepsis.tasks import generation
 
 SHOWN = 4
 IN_A_ROW = 8
@@ -97,9 +98,7 @@ def pixels_of(prepared: Array) -> Array:
         >>> pixels_of(np.array([[[-1.0, 0.0, 2.0]]])).tolist()
         [[0, 128, 255]]
     """
-    known = np.nan_to_num(np.asarray(prepared, np.float64), nan=0.0, posinf=1.0, neginf=-1.0)
-    scaled = np.clip(np.rint((known + 1.0) * 127.5), 0, 255).astype(np.uint8)
-    return scaled[0] if len(scaled) != 3 else np.moveaxis(scaled, 0, -1)
+    return np.asarray(generation.pixels(np.asarray(prepared)[None])[0])
 
 
 def triggered(scenario: Scenario) -> list[Strip]:
