@@ -35,8 +35,10 @@ OTHERWISE = {
     "fldetector": "it needs a model that moves from round to round: see its own tests",
     "lfighter": "it looks at labels flipped in the output layer: see its own tests",
     "deepsight": "it looks at how uniform the training data were: see its own tests",
+    "exclude": "it drops whom it is told to, and by default is told nobody: see its own tests",
 }
 """Stages that this attack does not concern."""
+JUDGES = [e for e in STAGES if e.kind in ("aggregator", "screen")]
 CONCERNED = [e for e in STAGES if e.name not in OTHERWISE]
 
 BEHIND = {"bucketing": ["median"]}
@@ -76,6 +78,16 @@ def delivery(rows: torch.Tensor) -> Individual:
     losses[-BAD:] = 30.0
     counts = torch.full((N,), 20.0, dtype=torch.float64)
     return Individual(tuple(range(N)), Rows(rows), counts, {"loss": losses})
+
+
+@pytest.mark.parametrize("entry", JUDGES, ids=[entry.name for entry in JUDGES])
+def test_who_judges_hospitals_says_what_a_low_verdict_means(entry: Entry) -> None:
+    stage = build(entry.kind, entry.name)
+    made = stage.apply(stage.init(6), delivery(rows_in(0)), cohorts.context(dim=6))[1]
+    said = getattr(stage, "why", "")
+    assert bool(said) == bool(made.verdicts)
+    assert len(said) < 80
+    assert not said.endswith(".")
 
 
 def test_stages_that_this_attack_does_not_concern_are_there_and_tested_elsewhere() -> None:

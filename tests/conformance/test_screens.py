@@ -13,6 +13,7 @@ from asepsis.core.updates import Individual, Screened, State
 from asepsis.testing import check_screen
 
 OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "exclude": [{"hospitals": [6, 1, 400]}],
     "fair-detector": [{"min_size": 3}, {"reach": 1.0}],
     "norm-clip": [{"max_norm": 0.1}, {"max_norm": 1e6}],
     "adaptive-clip": [{"initial": 0.1, "noise": 1.0}, {"quantile": 1.0, "rate": 10.0}],

@@ -52,7 +52,8 @@ class Rule(Protocol[D_contra]):
 
     ``accepts`` names the deliveries it takes: a rule that needs rows cannot stand behind a
     secure sum. ``claims`` says which properties the conformance suite may test
-    (``permutation``, ``translation``, ``breakdown-range``, ``breakdown-diameter``).
+    (``permutation``, ``translation``, ``breakdown-range``, ``breakdown-diameter``). One that
+    gives verdicts says in ``why`` (str) what a low one means; so does a screen.
     """
 
     accepts: ClassVar[frozenset[type]]

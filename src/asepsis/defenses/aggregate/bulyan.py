@@ -64,6 +64,7 @@ class Bulyan:
 
     accepts: ClassVar[frozenset[type]] = frozenset({Individual})
     claims: ClassVar[frozenset[str]] = frozenset({"translation", "breakdown-range"})
+    why: ClassVar[str] = "it was far from its nearest neighbors"
 
     f: Annotated[int, Field(ge=0)] = 1
 

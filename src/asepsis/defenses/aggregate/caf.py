@@ -91,6 +91,7 @@ class Caf:
     claims: ClassVar[frozenset[str]] = frozenset(
         {"permutation", "translation", "breakdown-diameter"}
     )
+    why: ClassVar[str] = "it lay far out along the direction of widest spread"
 
     f: Annotated[int, Field(ge=0)] = 1
 

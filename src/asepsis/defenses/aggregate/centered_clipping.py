@@ -78,6 +78,7 @@ class CenteredClipping:
     """
 
     accepts: ClassVar[frozenset[type]] = frozenset({Individual})
+    why: ClassVar[str] = "it was far from the last aggregate"
 
     radius: Annotated[float, Field(gt=0)] = 10.0
     steps: Annotated[int, Field(ge=1)] = 5

@@ -91,6 +91,7 @@ class DistanceOutlierSuppression:
 
     accepts: ClassVar[frozenset[type]] = frozenset({Individual})
     claims: ClassVar[frozenset[str]] = frozenset({"permutation"})
+    why: ClassVar[str] = "its distances to the others were rare ones"
 
     def smallest(self, spent: int = 0) -> int:
         """Return 1: any cohort will do."""

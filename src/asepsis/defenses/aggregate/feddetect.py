@@ -119,6 +119,7 @@ class FedDetect:
     accepts: ClassVar[frozenset[type]] = frozenset({Individual})
     claims: ClassVar[frozenset[str]] = frozenset()
     needs: ClassVar[frozenset[str]] = frozenset({"side:loss", "history"})
+    why: ClassVar[str] = "its reported loss stood out"
 
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.9
     warmup: Annotated[int, Field(ge=0)] = 10

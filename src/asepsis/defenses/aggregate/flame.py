@@ -67,6 +67,7 @@ class Flame:
 
     accepts: ClassVar[frozenset[type]] = frozenset({Individual})
     claims: ClassVar[frozenset[str]] = frozenset({"permutation"})
+    why: ClassVar[str] = "it was outside the majority's cluster"
 
     noise: Annotated[float, Field(ge=0)] = 0.001
     of: Literal["updates", "models"] = "updates"

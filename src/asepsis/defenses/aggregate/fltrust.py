@@ -70,6 +70,7 @@ class FLTrust:
     accepts: ClassVar[frozenset[type]] = frozenset({Individual})
     claims: ClassVar[frozenset[str]] = frozenset({"permutation"})
     needs: ClassVar[frozenset[str]] = frozenset({"root"})
+    why: ClassVar[str] = "its direction disagreed with the server's own update"
 
     def smallest(self, spent: int = 0) -> int:
         """Return 1: every row is judged for itself."""

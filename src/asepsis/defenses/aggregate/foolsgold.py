@@ -98,6 +98,7 @@ class FoolsGold:
 
     accepts: ClassVar[frozenset[type]] = frozenset({Individual})
     claims: ClassVar[frozenset[str]] = frozenset({"permutation"})
+    why: ClassVar[str] = "its past updates pointed the same way as another hospital's"
 
     last_layer: bool = False
 

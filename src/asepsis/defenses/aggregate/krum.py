@@ -66,6 +66,7 @@ class Krum:
     claims: ClassVar[frozenset[str]] = frozenset(
         {"permutation", "translation", "breakdown-diameter"}
     )
+    why: ClassVar[str] = "another update was nearer its nearest neighbors"
 
     f: Annotated[int, Field(ge=0)] = 1
 

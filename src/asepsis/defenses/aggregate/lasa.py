@@ -83,6 +83,7 @@ class Lasa:
     accepts: ClassVar[frozenset[type]] = frozenset({Individual})
     claims: ClassVar[frozenset[str]] = frozenset({"permutation"})
     needs: ClassVar[frozenset[str]] = frozenset({"layout"})
+    why: ClassVar[str] = "norm and signs of its layers stood out"
 
     sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.3
     norm_radius: Annotated[float, Field(gt=0)] = 1.0

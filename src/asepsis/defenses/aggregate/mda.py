@@ -138,6 +138,7 @@ class Mda:
 
     accepts: ClassVar[frozenset[type]] = frozenset({Individual})
     claims: ClassVar[frozenset[str]] = frozenset({"translation", "breakdown-diameter"})
+    why: ClassVar[str] = "it was not in the subset with the smallest diameter"
 
     f: Annotated[int, Field(ge=0, le=MOST)] = 1
 

@@ -48,6 +48,7 @@ class MultiKrum:
     claims: ClassVar[frozenset[str]] = frozenset(
         {"permutation", "translation", "breakdown-diameter"}
     )
+    why: ClassVar[str] = "it was far from its nearest neighbors"
 
     f: Annotated[int, Field(ge=0)] = 1
 

@@ -109,6 +109,7 @@ class Smea:
     claims: ClassVar[frozenset[str]] = frozenset(
         {"permutation", "translation", "breakdown-diameter"}
     )
+    why: ClassVar[str] = "it was not in the subset with the smallest spread"
 
     f: Annotated[int, Field(ge=0)] = 1
 

@@ -57,6 +57,7 @@ class TrustWeighted:
     accepts: ClassVar[frozenset[type]] = frozenset({Individual})
     claims: ClassVar[frozenset[str]] = frozenset({"permutation"})
     needs: ClassVar[frozenset[str]] = frozenset({"history"})
+    why: ClassVar[str] = "it earned too little trust over the rounds"
 
     forgetting: Annotated[float, Field(ge=0, lt=1)] = 0.8
     cut: Annotated[float, Field(ge=0, le=1)] = 0.5

@@ -70,6 +70,7 @@ class AdaptiveClip:
 
     claims: ClassVar[frozenset[str]] = frozenset({"permutation"})
     needs: ClassVar[frozenset[str]] = frozenset({"history"})
+    why: ClassVar[str] = "its norm was far above the bound"
 
     quantile: Annotated[float, Field(ge=0, le=1)] = 0.5
     rate: Annotated[float, Field(gt=0, le=10)] = 0.2

@@ -62,6 +62,7 @@ class Arc:
     """
 
     claims: ClassVar[frozenset[str]] = frozenset({"permutation"})
+    why: ClassVar[str] = "its norm was far above the next longest"
 
     f: Annotated[int, Field(ge=0)] = 1
 

@@ -121,6 +121,7 @@ class Autoencoder:
 
     claims: ClassVar[frozenset[str]] = frozenset({"permutation"})
     needs: ClassVar[frozenset[str]] = frozenset({"history"})
+    why: ClassVar[str] = "its update was unlike those of past rounds"
 
     width: Annotated[int, Field(ge=1, le=4096)] = 64
     hidden: Annotated[int, Field(ge=1, le=4096)] = 8

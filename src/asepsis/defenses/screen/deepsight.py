@@ -89,6 +89,7 @@ class DeepSight:
 
     claims: ClassVar[frozenset[str]] = frozenset()
     needs: ClassVar[frozenset[str]] = frozenset({"layout", "network", "received"})
+    why: ClassVar[str] = "it was clustered with models of too uniform training data"
 
     share: Annotated[float, Field(gt=0, le=1)] = 1 / 3
     seeds: Annotated[int, Field(ge=1, le=100)] = 3

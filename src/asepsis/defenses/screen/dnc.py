@@ -93,6 +93,7 @@ class Dnc:
     """
 
     claims: ClassVar[frozenset[str]] = frozenset()
+    why: ClassVar[str] = "it stood out along the direction of greatest spread"
 
     f: Annotated[int, Field(ge=0)] = 1
     iterations: Annotated[int, Field(ge=1, le=1000)] = 5

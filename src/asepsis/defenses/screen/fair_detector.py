@@ -63,6 +63,7 @@ class FairDetector:
     """
 
     claims: ClassVar[frozenset[str]] = frozenset({"permutation"})
+    why: ClassVar[str] = "it was alone, or in too small a cluster"
 
     min_size: Annotated[int, Field(ge=2)] = 2
     reach: Annotated[float, Field(ge=1)] = 2.0

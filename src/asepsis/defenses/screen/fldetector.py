@@ -80,6 +80,7 @@ class FLDetector:
 
     claims: ClassVar[frozenset[str]] = frozenset({"permutation"})
     needs: ClassVar[frozenset[str]] = frozenset({"received", "history"})
+    why: ClassVar[str] = "its updates kept missing what past rounds predict"
 
     window: Annotated[int, Field(ge=1, le=1000)] = 10
 

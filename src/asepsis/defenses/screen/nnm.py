@@ -79,6 +79,7 @@ class Nnm:
     """
 
     claims: ClassVar[frozenset[str]] = frozenset({"permutation"})
+    why: ClassVar[str] = "it was among the nearest neighbors of few"
 
     f: Annotated[int, Field(ge=0)] = 1
 

@@ -35,6 +35,7 @@ class NormClip:
     """
 
     claims: ClassVar[frozenset[str]] = frozenset({"permutation"})
+    why: ClassVar[str] = "its norm was far above the bound"
 
     max_norm: Annotated[float, Field(gt=0)] | None = None
 

@@ -75,6 +75,7 @@ class Reputation:
 
     claims: ClassVar[frozenset[str]] = frozenset({"permutation"})
     needs: ClassVar[frozenset[str]] = frozenset({"history"})
+    why: ClassVar[str] = "it disagreed with the others round after round"
 
     tolerance: Annotated[float, Field(ge=1)] = 2.0
     forgetting: Annotated[float, Field(gt=0, le=1)] = 0.9

@@ -106,6 +106,7 @@ class Rflbat:
     """
 
     claims: ClassVar[frozenset[str]] = frozenset({"permutation"})
+    why: ClassVar[str] = "it was an outlier, or in a more self-similar cluster"
 
     outer: Annotated[float, Field(gt=1)] = 10.0
     inner: Annotated[float, Field(gt=1)] = 4.0

@@ -80,6 +80,7 @@ class SignGuard:
     """
 
     claims: ClassVar[frozenset[str]] = frozenset()
+    why: ClassVar[str] = "its norm or its signs were unlike the largest group's"
 
     lower: Annotated[float, Field(ge=0, le=1)] = 0.1
     upper: Annotated[float, Field(ge=1)] = 3.0

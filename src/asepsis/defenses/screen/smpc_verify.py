@@ -90,6 +90,7 @@ class SmpcVerify:
     claims: ClassVar[frozenset[str]] = frozenset({"permutation"})
     needs: ClassVar[frozenset[str]] = frozenset({"received", "network", "root"})
     ideal: ClassVar[bool] = True
+    why: ClassVar[str] = "its model failed the server's accuracy test"
 
     against: Literal["median", "received"] = "median"
     tolerance: Annotated[float, Field(ge=0, le=1)] = 0.15

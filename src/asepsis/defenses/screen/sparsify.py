@@ -55,6 +55,7 @@ class Sparsify:
     """
 
     claims: ClassVar[frozenset[str]] = frozenset({"permutation"})
+    why: ClassVar[str] = "its largest coordinates hold little of it"
 
     keep: Annotated[float, Field(gt=0, le=1)] = 0.1
 

@@ -97,6 +97,7 @@ class ThreeSigma:
     """
 
     claims: ClassVar[frozenset[str]] = frozenset({"permutation"})
+    why: ClassVar[str] = "its distance or norm was an outlier"
 
     sigmas: Annotated[float, Field(gt=0, le=1e6)] = 3.0
     robust: bool = True
