@@ -97,6 +97,29 @@ class ModelBuilder(Protocol):
         ...
 
 
+@runtime_checkable
+class PartlyLocal(Protocol):
+    """A model with parts that never leave their hospital."""
+
+    @property
+    def local(self) -> tuple[str, ...]:
+        """What their tensors' names start with."""
+        ...
+
+
+def generates(part: object) -> bool:
+    """Whether a component is for, or works in, federations that train a generator of samples.
+
+    A task that says so needs a model and a trainer that do, and no other task may have these.
+    """
+    return bool(getattr(part, "generates", False))
+
+
+def classifies(part: object) -> bool:
+    """Whether a component works where a model answers to samples: all that do not deny it."""
+    return bool(getattr(part, "classifies", True))
+
+
 class Trainer(Protocol):
     """What an honest hospital does with the model it receives."""
 
@@ -127,6 +150,32 @@ class Trainer(Protocol):
     @property
     def batch(self) -> int:
         """Samples in a local batch."""
+        ...
+
+
+@runtime_checkable
+class Keeps(Protocol):
+    """A trainer that remembers something at its hospital: an optimizer's moments, say.
+
+    Local parts of the module (:attr:`asepsis.core.layout.Layout.local`) are not its business:
+    they are in the module before it trains, and are kept after it.
+    """
+
+    def train_on(
+        self,
+        module: nn.Module,
+        layout: Layout,
+        received: Tensor,
+        shard: Shard,
+        task: Task,
+        rng: np.random.Generator,
+        work: float,
+        home: State,
+    ) -> tuple[Tensor, Mapping[str, float], State]:
+        """Train as :meth:`Trainer.train` does; take up what was kept, return what to keep.
+
+        ``home`` is ``{}`` in the hospital's first round.
+        """
         ...
 
 
@@ -184,15 +233,20 @@ class DataAttack(Protocol):
 
 
 @runtime_checkable
-class BackdoorAttack(DataAttack, Protocol):
-    """A data attack with a trigger and a target class, which evaluation stamps too."""
-
-    target: int
+class Stamps(DataAttack, Protocol):
+    """A data attack with a trigger."""
 
     @property
     def stamp(self) -> Trigger:
         """The trigger."""
         ...
+
+
+@runtime_checkable
+class BackdoorAttack(Stamps, Protocol):
+    """A data attack with a trigger and a target class, which evaluation stamps too."""
+
+    target: int
 
 
 @runtime_checkable
@@ -303,12 +357,16 @@ Attack = DataAttack | TrainAttack | UpdateAttack[ClientView] | ServerAttack | Mo
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One client's training in one round: picklable, and all that an engine needs to know."""
+    """One client's training in one round: picklable, and all that an engine needs to know.
+
+    ``home`` is what the client has kept since its last round, ``{}`` when nothing.
+    """
 
     client: int
     round: int
     shard: str = "clean"
     work: float = 1.0
+    home: State = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,7 +1,8 @@
 """Module <-> flat row: shared parameters first, then shared float buffers.
 
 Integer buffers (BatchNorm's counters) and whatever is declared local never travel. Because float
-buffers are part of the row, every screen, rule, clip and hash covers them too.
+buffers are part of the row, every screen, rule, clip and hash covers them too. What is local (a
+hospital's own critic, say) stays at its hospital from round to round.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Slot:
 class Layout:
     """The order of a module's shared tensors in a row of ``dim`` float32 coordinates.
 
+    ``local`` names the tensors that are declared local, buffers included.
+
     Example:
         >>> layout = Layout.of(nn.BatchNorm1d(3))
         >>> layout.dim, layout.parameters, [slot.name for slot in layout.slots]
@@ -45,6 +48,7 @@ class Layout:
     """
 
     slots: tuple[Slot, ...]
+    local: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, module: nn.Module, local: tuple[str, ...] = ()) -> Layout:
@@ -55,7 +59,8 @@ class Layout:
             slot = Slot(name, tuple(tensor.shape), start, parameter)
             slots.append(slot)
             start += slot.size
-        return cls(tuple(slots))
+        kept = tuple(name for name in _tensors(module) if local and name.startswith(local))
+        return cls(tuple(slots), kept)
 
     @property
     def dim(self) -> int:
@@ -84,6 +89,11 @@ class Layout:
     def views(self, row: Tensor) -> dict[str, Tensor]:
         """Name the parts of a row, as views, for ``torch.func.functional_call``."""
         return {slot.name: row[slot.where].view(slot.shape) for slot in self.slots}
+
+    def kept(self, module: nn.Module) -> dict[str, Tensor]:
+        """Copy the module's local tensors."""
+        tensors = _tensors(module)
+        return {name: tensors[name].detach().clone() for name in self.local}
 
 
 def _shared(module: nn.Module, local: tuple[str, ...]) -> Iterator[tuple[str, Tensor, bool]]:

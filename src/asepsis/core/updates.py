@@ -257,13 +257,19 @@ class Screened:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reply:
-    """What a client returns after local training: its row, claimed weight, telemetry."""
+    """What a client returns after local training: its row, claimed weight, telemetry.
+
+    ``home`` is what it keeps for its next round: the server never sees it. ``afresh``: what it
+    would have kept was no number, and is thrown away.
+    """
 
     client: int
     row: Tensor
     weight: float
     side: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    home: State = field(default_factory=dict)
+    afresh: bool = False
 
 
 def individual(replies: list[Reply]) -> Individual:

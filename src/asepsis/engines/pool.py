@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -15,10 +16,11 @@ from torch import Tensor
 from asepsis.core.contracts import Job, Plan
 from asepsis.core.errors import AsepsisError
 from asepsis.core.samples import Array
-from asepsis.core.updates import Reply
+from asepsis.core.updates import Reply, State
 from asepsis.engines.processes import end_with_parent, interrupts_held
 from asepsis.engines.worker import Worker, cores
 
+Arrays = dict[str, Array]
 _worker: Worker | None = None
 
 
@@ -29,16 +31,23 @@ def _begin(plan: bytes) -> None:
     _worker = Worker(pickle.loads(plan))  # noqa: S301 (our own bytes, from the parent process)
 
 
-def _run(received: Array, jobs: list[Job]) -> list[tuple[Reply, Array]]:
+def _run(received: Array, jobs: list[tuple[Job, Arrays]]) -> list[tuple[Reply, Array, Arrays]]:
     assert _worker is not None
     row = torch.from_numpy(received)
-    replies = [_worker.run(row, job) for job in jobs]
-    # Rows go back as arrays: a tensor would cross as an open file descriptor, one per reply.
-    return [(_without_row(reply), reply.row.numpy()) for reply in replies]
+    replies = [_worker.run(row, replace(job, home=_tensors(home))) for job, home in jobs]
+    return [
+        (replace(reply, row=torch.empty(0), home={}), reply.row.numpy(), _arrays(reply.home))
+        for reply in replies
+    ]
 
 
-def _without_row(reply: Reply) -> Reply:
-    return Reply(reply.client, torch.empty(0), reply.weight, reply.side, reply.seconds)
+# Tensors cross as arrays: one as it is would be an open file descriptor.
+def _arrays(state: State) -> Arrays:
+    return {name: tensor.numpy() for name, tensor in state.items()}
+
+
+def _tensors(arrays: Arrays) -> State:
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 class Pool:
@@ -67,11 +76,12 @@ class Pool:
         assert self._executor is not None, "start the engine first"
         ordered = sorted(jobs, key=lambda job: job.client)
         row = received.numpy()
-        shares = [ordered[i :: self._count] for i in range(self._count)]
+        packed = [(replace(job, home={}), _arrays(job.home)) for job in ordered]
+        shares = [packed[i :: self._count] for i in range(self._count)]
         with interrupts_held():  # the first round starts the processes
             futures = [self._executor.submit(_run, row, share) for share in shares if share]
         try:
-            done = [pair for future in futures for pair in future.result()]
+            done = [answer for future in futures for answer in future.result()]
         except BrokenProcessPool:
             raise AsepsisError(
                 "a worker process died (out of memory, or killed)",
@@ -79,7 +89,8 @@ class Pool:
                 fix="run again with --resume, or with fewer --jobs",
             ) from None
         replies = [
-            Reply(r.client, torch.from_numpy(row), r.weight, r.side, r.seconds) for r, row in done
+            replace(reply, row=torch.from_numpy(row), home=_tensors(home))
+            for reply, row, home in done
         ]
         return sorted(replies, key=lambda reply: reply.client)
 

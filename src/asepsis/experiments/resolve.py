@@ -317,6 +317,7 @@ def schedule_of(spec: Experiment) -> Schedule:
         stragglers=federation.stragglers,
         straggler_work=federation.straggler_work,
         sampling=federation.sampling,
+        ema=federation.ema,
     )
 
 

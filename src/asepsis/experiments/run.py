@@ -233,9 +233,9 @@ class _Run:
         if not wanted:
             return {}
         if round_ >= self.starts_at:
-            self.trace.keep(round_, self.state.row)
+            self.trace.keep(round_, self.state.released)
         mind = self.federation.shown_mind(self.state.attack)
-        return self.oracle.score(self.state.row, round_, mind, self.trace.at(round_))
+        return self.oracle.score(self.state.released, round_, mind, self.trace.at(round_))
 
     def _reveal(self, outcome: RoundOutcome) -> list[dict[str, Any]]:
         """Score what observers claim of a round."""
@@ -246,7 +246,7 @@ class _Run:
             round=outcome.round,
             present=outcome.cohort.present,
             received=outcome.received,
-            row=self.state.row,
+            row=self.state.released,
             sent=outcome.sent,
             candidates=self.federation.candidates,
             public=self.federation.public,
@@ -270,7 +270,7 @@ class _Run:
 
     def _inferred(self) -> list[dict[str, Any]]:
         """Score what those claim who hold the released model."""
-        last, row = self.rounds - 1, self.state.row
+        last, row = self.rounds - 1, self.state.released
         cohort = self.federation.cohort(last)
         truth = Truth(
             federation=self.federation,
@@ -307,15 +307,15 @@ class _Run:
         mind = self.federation.shown_mind(self.state.attack)
         shown = self.oracle.shown(mind, SHOWN)
         shown |= attack.pictures(mind) if isinstance(attack, Pictured) else {}
-        shown |= self.oracle.maps(self.state.row, self.inspectors, mind, SHOWN)
+        shown |= self.oracle.maps(self.state.released, self.inspectors, mind, SHOWN)
         if shown:
             write_tensors(self.store.pictures(self.name), shown)
 
     def _finish(self) -> None:
         self._keep_pictures()
         result = summarize(self.record.lines, TAIL, self.starts_at, self.resolved["unusual"])
-        result["hospitals"], result["worst"] = self.oracle.hospitals(self.state.row)
-        result["over_patients"] = self.oracle.over_patients(self.state.row)
+        result["hospitals"], result["worst"] = self.oracle.hospitals(self.state.released)
+        result["over_patients"] = self.oracle.over_patients(self.state.released)
         result["evidence"] += self._inferred()
         prior = self.oracle.prior()
         if prior:
@@ -327,7 +327,7 @@ class _Run:
             result["privacy"] = [claim.record() for claim in self.promised]
         if self.inspectors:
             mind = self.federation.shown_mind(self.state.attack)
-            row = self.state.row
+            row = self.state.released
             result["inspections"] = self.oracle.inspect(row, self.inspectors, mind)
         result["row"] = row_digest(self.state)
         self.state, note = self.book.close(self.state, self.record.lines, result)

@@ -41,8 +41,9 @@ def component(value: object) -> object:
 class FederationSpec(Strict):
     """The protocol of the federation.
 
-    ``unseen`` names one of the hospitals, or gives its number among all: it takes no part, and all
-    its samples are test samples, scored apart.
+    ``ema`` > 0 releases and scores the moving average of the global models. ``unseen`` names one
+    of the hospitals, or gives its number among all: it takes no part, and all its samples are test
+    samples, scored apart.
     """
 
     hospitals: Count | Literal["all"] = 10
@@ -53,6 +54,7 @@ class FederationSpec(Strict):
     straggler_work: Annotated[float, Field(gt=0, le=1)] = 0.5
     sampling: Literal["fixed", "poisson"] = "fixed"
     unseen: str | Annotated[int, Field(ge=0)] | None = None
+    ema: Chance = 0.0
     server: Component = {"name": "fedavg"}
 
     _server = field_validator("server", mode="before")(component)

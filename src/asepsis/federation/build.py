@@ -14,12 +14,14 @@ from asepsis.core.contracts import (
     BackdoorAttack,
     ModelAttack,
     ModelBuilder,
+    PartlyLocal,
     Plan,
     ServerAttack,
     ServerOptimizer,
     Task,
     Trainer,
     UpdateAttack,
+    generates,
 )
 from asepsis.core.errors import ConfigError
 from asepsis.core.layout import Layout
@@ -30,6 +32,7 @@ from asepsis.core.threat import Role, Sees, ThreatModel
 from asepsis.defenses.pipeline import Pipeline
 from asepsis.federation.desk import RootData
 from asepsis.federation.federation import Federation, Schedule, Watch
+from asepsis.federation.generating.checks import check_generating
 from asepsis.federation.observing import tampers
 from asepsis.federation.optimizers import FedAvg
 from asepsis.federation.oracle import Oracle
@@ -100,7 +103,8 @@ def assemble(parts: Parts) -> tuple[Federation, Oracle]:
     module = module.to(parts.device)
     if any(parameter.dim() == 4 for parameter in module.parameters()):
         module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    layout = Layout.of(module)
+    local = parts.model.local if isinstance(parts.model, PartlyLocal) else ()
+    layout = Layout.of(module, local)
     for part in (parts.trainer, *parts.pipeline.clients):
         if hasattr(part, "check_model"):
             part.check_model(module, layout)
@@ -185,6 +189,7 @@ def _fitted(attack: A, parts: Parts) -> A:
 def check(parts: Parts) -> None:
     """Refuse parts that do not fit together."""
     _check_kinds(parts)
+    check_generating(parts)
     _check_attack(parts)
     _check_cohort(parts)
     _check_desk(parts)
@@ -315,6 +320,14 @@ def _check_server(parts: Parts) -> None:
     """A release that bounds the new model itself says nothing where the server steps otherwise."""
     bounding = [item for item in parts.pipeline.releases if getattr(item, "bounds_model", False)]
     plain = isinstance(parts.server, FedAvg) and parts.server.lr == 1
+    if bounding and parts.schedule.ema > 0:
+        raise ConfigError(
+            f"{parts.pipeline.name_of(bounding[0])} bounds and certifies the new model, not an "
+            "average of models",
+            place="federation.ema",
+            got=parts.schedule.ema,
+            fix="use 0",
+        )
     if bounding and not plain:
         raise ConfigError(
             f"{parts.pipeline.name_of(bounding[0])} bounds and certifies the new model, so the "
@@ -328,8 +341,10 @@ def _check_server(parts: Parts) -> None:
 def _check_desk(parts: Parts) -> None:
     silent = any(getattr(stage, "silent", False) for stage in parts.pipeline.clients)
     reported = () if silent else getattr(parts.trainer, "telemetry", TELEMETRY)
-    offered = {"received", "layout", "network", *(f"side:{name}" for name in reported)}
-    parts.pipeline.check_needs(frozenset(offered | ({"root"} if parts.root else set())))
+    offered = {"received", "layout", *(f"side:{name}" for name in reported)}
+    if not generates(parts.task):  # what a critic says of samples, and trains, stays at hospitals
+        offered |= {"network"} | ({"root"} if parts.root else set())
+    parts.pipeline.check_needs(frozenset(offered))
     _check_server(parts)
     if parts.threat.telemetry == "mimic" and not parts.threat.sees.grants(Sees.OMNISCIENT):
         raise ConfigError(

@@ -38,7 +38,9 @@ class Schedule:
     ``participation`` is the share of hospitals drawn each round; ``dropout`` the chance that a
     drawn hospital never answers; ``stragglers`` the chance that one manages only
     ``straggler_work`` of its local steps. ``sampling``: a cohort of ``fixed`` size, or each
-    hospital by itself with that chance (``poisson``, which privacy accountants assume).
+    hospital by itself with that chance (``poisson``, which privacy accountants assume). With
+    ``ema`` > 0 the model that is released and scored is the moving average ``a <- ema a + (1 -
+    ema) w`` of the global models; hospitals go on from ``w``.
     """
 
     rounds: int
@@ -47,6 +49,7 @@ class Schedule:
     stragglers: float = 0.0
     straggler_work: float = 0.5
     sampling: Literal["fixed", "poisson"] = "fixed"
+    ema: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,10 +143,13 @@ class Federation:
         present = [t for t in attacked if self._attackers(self.cohort(t), t)]
         return present[-1] if present else None
 
-    def jobs(self, cohort: Cohort, hostile: tuple[int, ...], round_: int) -> list[Job]:
+    def jobs(
+        self, cohort: Cohort, hostile: tuple[int, ...], round_: int, homes: State | None = None
+    ) -> list[Job]:
         """Return what every present hospital has to train, and on which data.
 
         Hostile hospitals whose training the attack replaces have nothing to train by the protocol.
+        ``homes`` is what all hospitals have kept.
         """
         poisons = isinstance(self.attack, DataAttack)
         replaced = hostile if isinstance(self.attack, TrainAttack) else ()
@@ -153,6 +159,7 @@ class Federation:
                 round=round_,
                 shard="poisoned" if poisons and i in hostile else "clean",
                 work=cohort.work[i],
+                home=part_of(homes or {}, i),
             )
             for i in cohort.present
             if i not in replaced
@@ -180,7 +187,7 @@ class Federation:
         """
         if not self.apart:
             return minds
-        found = (mind_of(minds, client) for client in self.threat.clients)
+        found = (part_of(minds, client) for client in self.threat.clients)
         return next((mind for mind in found if mind), {})
 
     def _chance(self, draw: Draw, round_: int, client: int) -> bool:
@@ -189,10 +196,11 @@ class Federation:
 
     def begin(self) -> RoundState:
         """Return the state before the first round."""
-        dim = self.plan.layout.dim
+        dim, row = self.plan.layout.dim, self.plan.layout.flatten(self.plan.module)
         return RoundState(
             round=0,
-            row=self.plan.layout.flatten(self.plan.module),
+            row=row,
+            average=row.clone() if self.schedule.ema > 0 else None,
             server=self.server.init(dim),
             pipeline=self.pipeline.init(dim),
             audit=self.pipeline.audit.init(dim) if self.pipeline.audit else {},
@@ -203,7 +211,8 @@ class Federation:
 class RoundState:
     """Everything that changes from round to round: a checkpoint is exactly this.
 
-    ``round`` is the next one to play.
+    ``round`` is the next one to play. ``homes`` is what hospitals keep for themselves, by client
+    id; ``average`` the moving average of the global rows, where the protocol asks for it.
     """
 
     round: int
@@ -213,6 +222,13 @@ class RoundState:
     attack: State = field(default_factory=dict)
     audit: State = field(default_factory=dict)
     watch: State = field(default_factory=dict)
+    homes: State = field(default_factory=dict)
+    average: Tensor | None = None
+
+    @property
+    def released(self) -> Tensor:
+        """The model that is given out and scored: the average where there is one."""
+        return self.row if self.average is None else self.average
 
     def tensors(self) -> dict[str, Tensor]:
         """Flatten into named tensors for a safetensors file."""
@@ -222,6 +238,8 @@ class RoundState:
             "attack": self.attack,
             "audit": self.audit,
             "watch": self.watch,
+            "homes": self.homes,
+            "average": {} if self.average is None else {"row": self.average},
         }
         named = {
             f"{part}/{key}": value for part, state in parts.items() for key, value in state.items()
@@ -249,26 +267,28 @@ class RoundState:
             attack=part("attack"),
             audit=part("audit"),
             watch=part("watch"),
+            homes=part("homes"),
+            average=tensors.get("average/row"),
         )
 
 
-def mind_of(minds: State, who: int) -> State:
-    """Return one hospital's part of an attack's state; all of it for ``who`` < 0.
+def part_of(states: State, who: int) -> State:
+    """Return one hospital's part of the state of all; all of it for ``who`` < 0.
 
     Example:
         >>> one = torch.ones(1)
-        >>> list(mind_of({"3/seen": one, "4/seen": one}, 4))
+        >>> list(part_of({"3/seen": one, "4/seen": one}, 4))
         ['seen']
     """
     prefix = f"{who}/" if who >= 0 else ""
-    return {k.removeprefix(prefix): v for k, v in minds.items() if k.startswith(prefix)}
+    return {k.removeprefix(prefix): v for k, v in states.items() if k.startswith(prefix)}
 
 
-def with_mind(minds: State, who: int, mind: State) -> State:
-    """Return an attack's state with one hospital's part replaced; all of it for ``who`` < 0."""
+def with_part(states: State, who: int, part: State) -> State:
+    """Return the state of all with one hospital's part replaced; all of it for ``who`` < 0."""
     prefix = f"{who}/" if who >= 0 else ""
-    kept = {k: v for k, v in minds.items() if not k.startswith(prefix)} if prefix else {}
-    return {**kept, **{f"{prefix}{key}": value for key, value in mind.items()}}
+    kept = {k: v for k, v in states.items() if not k.startswith(prefix)} if prefix else {}
+    return {**kept, **{f"{prefix}{key}": value for key, value in part.items()}}
 
 
 def hostile_hospitals(streams: Streams, hospitals: int, count: int) -> tuple[int, ...]:

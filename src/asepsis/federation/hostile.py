@@ -22,7 +22,7 @@ from asepsis.core.threads import one_thread
 from asepsis.core.threat import ClientView, Colluders, Facts, Omniscient, Own, Sees
 from asepsis.core.updates import Individual, Reply, Rows, State, individual
 from asepsis.core.workshop import Workshop
-from asepsis.federation.federation import Cohort, Federation, mind_of, with_mind
+from asepsis.federation.federation import Cohort, Federation, part_of, with_part
 from asepsis.federation.protecting import home_of, protected_row
 
 Notes = dict[str, float]
@@ -98,8 +98,8 @@ def train(
         shop = workshop(federation, client, cohort, known, _received(facts, told, client))
         rng = federation.streams.at(Draw.ATTACK_TRAIN, facts.round, client)
         with one_thread():
-            mind, row, notes = attack.train(mind_of(state, who), shop, rng)
-        state = with_mind(state, who, mind)
+            mind, row, notes = attack.train(part_of(state, who), shop, rng)
+        state = with_part(state, who, mind)
         _check_row(attack, tuple(row.shape), (federation.plan.layout.dim,))
         measured |= {f"{name}/{client}": float(value) for name, value in notes.items()}
         side = {"loss": float(notes["loss"]) if "loss" in notes else _plausible(shop)}
@@ -180,9 +180,9 @@ def craft(
         who = view.clients[0] if isinstance(view, Own) else -1
         rng = federation.streams.at(Draw.ATTACK_UPDATE, facts.round, who)
         with one_thread():
-            mind, rows, notes = attack.craft(mind_of(state, who), view, rng)
+            mind, rows, notes = attack.craft(part_of(state, who), view, rng)
         _check_row(attack, tuple(rows.shape), (len(view.clients), int(view.rows.shape[1])))
-        state = with_mind(state, who, mind)
+        state = with_part(state, who, mind)
         made |= dict(zip(view.clients, rows, strict=True))
         suffix = f"/{who}" if who >= 0 else ""
         measured |= {f"{name}{suffix}": value for name, value in notes.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -12,12 +12,14 @@ from torch import Tensor
 from asepsis.core.contracts import Engine
 from asepsis.core.desk import Desk
 from asepsis.core.stages import RoundEvent
-from asepsis.core.updates import Delivery, Individual, State, individual
+from asepsis.core.updates import Delivery, Individual, Reply, State, individual
 from asepsis.defenses.reports import Outcome, StageReport
 from asepsis.federation.desk import desk_in
 from asepsis.federation.federation import Cohort, Federation, RoundState
 from asepsis.federation.observing import Seen, observed, tampered
 from asepsis.federation.sending import carried, updates
+
+CRITIC = "critic_loss"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +27,8 @@ class RoundOutcome:
     """What happened in a round, for the record and for metrics.
 
     ``sent`` are the rows as they left the hospitals, ``received`` the row they trained from,
-    ``channel`` what the channel counted.
+    ``channel`` what the channel counted, ``critic_loss`` that of hospitals that train a generator,
+    ``afresh`` hospitals that threw away what they keep, because it was no number.
     """
 
     round: int
@@ -42,6 +45,8 @@ class RoundOutcome:
     channel: Mapping[str, float] | None = None
     protected: tuple[StageReport, ...] = ()
     audited: tuple[bytes, ...] = ()
+    critic_loss: dict[int, float] = field(default_factory=dict)
+    afresh: tuple[int, ...] = ()
 
 
 def play_round(
@@ -64,7 +69,7 @@ def play_round(
         watch, seen = observed(federation, watch, came, rows, facts, row, told)
         clock.lap("observers")
 
-    after = replace(state, round=t + 1, attack=made.minds, watch=watch)
+    after = replace(state, round=t + 1, attack=made.minds, watch=watch, homes=made.homes)
     after, outcome, void = received(federation, after, came.delivery, desk, t)
     if told and void is None:  # what comes back is of models that nobody else has
         after = replace(after, row=row, server=state.server, pipeline=state.pipeline)
@@ -72,16 +77,16 @@ def play_round(
     void = came.aborted or void
     clock.lap("server")
 
+    after = averaged(after, federation.schedule.ema)
     audit, lines = audited(federation, state, after, came.delivery, outcome, void)
     after = replace(after, audit=audit)
     if federation.pipeline.audit is not None:
         clock.lap("audit")
-    losses = {reply.client: float(reply.side.get("loss", float("nan"))) for reply in made.replies}
     return after, RoundOutcome(
         round=t,
         cohort=cohort,
         hostile=made.hostile,
-        train_loss=losses,
+        train_loss={reply.client: told_in(reply, "loss") for reply in made.replies},
         crafted=made.crafted,
         server=outcome,
         void=void,
@@ -92,7 +97,23 @@ def play_round(
         channel=came.measurements,
         protected=made.protected,
         audited=lines,
+        critic_loss={
+            reply.client: told_in(reply, CRITIC) for reply in made.replies if CRITIC in reply.side
+        },
+        afresh=made.afresh,
     )
+
+
+def told_in(reply: Reply, name: str) -> float:
+    """Return one value of a hospital's telemetry, NaN where it reports none."""
+    return float(reply.side.get(name, float("nan")))
+
+
+def averaged(state: RoundState, ema: float) -> RoundState:
+    """Move the average of the global models, where there is one, towards the new one."""
+    if state.average is None:
+        return state
+    return replace(state, average=torch.lerp(state.row, state.average, ema))
 
 
 def received(

@@ -17,14 +17,19 @@ from asepsis.core.threat import Facts
 from asepsis.core.updates import Reply, State, Summed, individual
 from asepsis.defenses.reports import StageReport
 from asepsis.federation import hostile as hospitals
-from asepsis.federation.federation import Cohort, Federation, RoundState
+from asepsis.federation.federation import Cohort, Federation, RoundState, with_part
 from asepsis.federation.protecting import protected
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sent:
-    """What hospitals send in a round, and how it came about."""
+    """What hospitals send in a round, and how it came about.
 
+    ``homes`` is what all hospitals keep for themselves; those ``afresh`` threw it away.
+    """
+
+    homes: State
+    afresh: tuple[int, ...]
     minds: State
     replies: list[Reply]
     hostile: tuple[int, ...]
@@ -50,7 +55,10 @@ def updates(
             federation, state.pipeline, cohort, hostile, facts, desk, told
         )
         facts = replace(facts, rule=rule)
-    replies = trained(engine, state.row, told, federation.jobs(cohort, hostile, facts.round))
+    jobs = federation.jobs(cohort, hostile, facts.round, state.homes)
+    replies = trained(engine, state.row, told, jobs)
+    homes = kept(state.homes, replies)
+    afresh = tuple(reply.client for reply in replies if reply.afresh)
     training = time.perf_counter() - started
 
     minds, own, notes = hospitals.train(federation, state.attack, cohort, hostile, facts, told)
@@ -65,7 +73,14 @@ def updates(
         replies = bound if federation.threat.attested else saying(replies, bound)
     replies = hospitals.report(federation, replies, hostile)
     seconds = {"training": training, "attack": time.perf_counter() - started - training}
-    return Sent(minds, replies, hostile, notes | crafted, reports, seconds)
+    return Sent(homes, afresh, minds, replies, hostile, notes | crafted, reports, seconds)
+
+
+def kept(homes: State, replies: list[Reply]) -> State:
+    """Return what all hospitals keep, after those who trained have answered."""
+    for reply in replies:
+        homes = with_part(homes, reply.client, reply.home)
+    return homes
 
 
 def saying(replies: list[Reply], protected: list[Reply]) -> list[Reply]:

@@ -317,3 +317,28 @@ def test_a_server_step_that_overflows_leaves_all_of_the_server_s_state_alone() -
     assert same_state(state.pipeline, before.pipeline)
     *_, usual, _ = played(parts(pipeline=stack))
     assert not same_state(usual.pipeline, before.pipeline)
+
+
+def test_the_released_model_is_the_moving_average_of_the_global_ones() -> None:
+    federation, _ = assemble(parts(schedule=Schedule(rounds=3, ema=0.75)))
+    engine = make_engine("serial")
+    engine.start(federation.plan)
+    state = federation.begin()
+    expected = state.row
+    for _ in range(3):
+        state, _ = play_round(federation, engine, state)
+        expected = 0.75 * expected + 0.25 * state.row
+    assert torch.allclose(state.released, expected, atol=1e-6)
+    assert not torch.equal(state.released, state.row)
+    assert same_state(RoundState.from_tensors(state.tensors()).tensors(), state.tensors())
+
+
+def test_without_an_average_the_global_model_is_released() -> None:
+    state = assemble(parts())[0].begin()
+    assert state.released is state.row
+
+
+def test_no_certificate_is_given_for_an_average() -> None:
+    stack = build_pipeline(("mean", "crfl"), "defenses")
+    with pytest.raises(ConfigError, match="not an average of models"):
+        assemble(parts(pipeline=stack, schedule=Schedule(rounds=3, ema=0.5)))
