@@ -17,6 +17,11 @@ TRIGGERS: dict[str, tuple[dict[str, Any], ...]] = {
     "bars": ({}, {"parts": [2]}, {"length": 5, "gap": 0, "margin": 3, "value": 0}),
     "blended": ({}, {"alpha": 1.0, "seed": 3}),
     "edge-case": ({}, {"share": 0.5}),
+    "emblem": (
+        {},
+        {"size": 5, "color": [0], "place": "center"},
+        {"size": 6, "opacity": 0.6, "place": "random"},
+    ),
     "feature-combination": ({}, {"count": 1}, {"features": [4, 2]}),
     "patch": ({}, {"size": 2, "value": 0, "place": "center"}, {"place": "random"}),
     "pattern": ({}, {"size": 2, "values": [0, 9, 0, 255]}, {"place": [7, 3]}),

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from asepsis.attacks.backdoor.raw import check_pixels, extents_of
-from asepsis.core.errors import ConfigError
+from asepsis.attacks.backdoor.placing import Corner, Place, Square
+from asepsis.attacks.backdoor.raw import check_pixels
 from asepsis.core.registry import register
 from asepsis.core.samples import Array, Kind
-
-Place = Literal["bottom-right", "bottom-left", "top-left", "top-right", "center", "random"]
-Corner = tuple[Annotated[int, Field(ge=0)], ...]
 
 
 @register("trigger", "patch")
@@ -52,52 +49,14 @@ class Patch:
         """Return a stamped copy of raw images or volumes."""
         check_pixels(inputs, "patch")
         stamped = inputs.copy()
-        if self.place != "random":
-            stamped[:, self.mask(inputs.shape[1:])] = self.value
-            return stamped
-        reach = self._reach(inputs.shape[1:])
-        for sample in stamped:
-            corner = [int(rng.integers(low, high + 1)) for low, high in reach]
-            sample[tuple(slice(start, start + self.size) for start in corner)] = self.value
+        for where in self._square.indices(inputs.shape, rng):
+            stamped[where] = self.value
         return stamped
 
     def mask(self, shape: tuple[int, ...]) -> Array:
         """Return which pixels of one raw image the patch covers, or may cover."""
-        mask = np.zeros(shape, dtype=bool)
-        mask[tuple(slice(low, high + self.size) for low, high in self._reach(shape))] = True
-        return mask
+        return self._square.mask(shape)
 
-    def _reach(self, shape: tuple[int, ...]) -> list[tuple[int, int]]:
-        """Return the lowest and the highest start of the patch along every axis."""
-        extents = extents_of(shape, "patch")
-        if isinstance(self.place, tuple) and len(self.place) != len(extents):
-            raise ConfigError(
-                "the place of the patch needs one number for each axis",
-                place="trigger.place",
-                got=self.place,
-                fix=f"the image has {len(extents)} axes",
-            )
-        return [self._starts(axis, extents) for axis in range(len(extents))]
-
-    def _starts(self, axis: int, extents: tuple[int, ...]) -> tuple[int, int]:
-        extent = extents[axis]
-        lowest, highest = self.margin, extent - self.margin - self.size
-        if isinstance(self.place, tuple):
-            lowest = highest = self.place[axis]
-        elif self.place == "center":
-            lowest = highest = (extent - self.size) // 2
-        elif self.place != "random":
-            at_end = self._at_end(columns=axis == len(extents) - 1)
-            lowest = highest = highest if at_end else lowest
-        if lowest < 0 or highest < lowest or highest + self.size > extent:
-            raise ConfigError(
-                "the patch does not fit into the image",
-                place="trigger.size",
-                got=self.size,
-                fix=f"the image has {'×'.join(map(str, extents))} pixels; margin is {self.margin}",
-            )
-        return lowest, highest
-
-    def _at_end(self, *, columns: bool) -> bool:
-        assert isinstance(self.place, str)
-        return self.place.endswith("right") if columns else self.place.startswith("bottom")
+    @property
+    def _square(self) -> Square:
+        return Square(trigger="patch", size=self.size, place=self.place, margin=self.margin)

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from asepsis.attacks.backdoor.patch import Corner, Patch
+from asepsis.attacks.backdoor.placing import Corner, Square
 from asepsis.attacks.backdoor.raw import check_pixels, extents_of
 from asepsis.core.errors import ConfigError
 from asepsis.core.registry import register
@@ -60,7 +60,8 @@ class Pattern:
     def mask(self, shape: tuple[int, ...]) -> Array:
         """Return which pixels of one raw image the patch covers."""
         extents_of(shape, "pattern", volumes=False)
-        return Patch(size=self.size, place=self.place, margin=self.margin).mask(shape)
+        square = Square(trigger="patch", size=self.size, place=self.place, margin=self.margin)
+        return square.mask(shape)
 
     def spread(self, elements: int) -> Array:
         """Return one value, uint8, for each of so many elements.
