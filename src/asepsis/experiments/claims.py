@@ -76,7 +76,7 @@ def _measured(claim: Claim, groups: list[Group]) -> Measured:
     theirs = by_seed(other, claim.metric, lasting.get(other))
     seeds = [seed for seed in mine if seed in theirs]
     pairs = [mine[s] for s in seeds], [theirs[s] for s in seeds]
-    gap = paired_difference(*pairs, grain=grain(claim.metric))
+    gap = paired_difference(*pairs, grain=grain(claim.metric, t_interval(pairs[1]).mean))
     alike = _matched(lasting.get(group), lasting.get(other))
     return Measured(claim, group, gap, lasting.get(group), alike)
 

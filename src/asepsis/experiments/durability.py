@@ -18,14 +18,18 @@ from asepsis.metrics.durability import (
     half_life,
     lifespan,
 )
-from asepsis.metrics.intervals import POINT, Interval, paired_difference, t_interval
+from asepsis.metrics.intervals import Interval, paired_difference, t_interval
+from asepsis.metrics.measures import measure
 
 PAIRED = "backdoor/paired_auroc"
 
 
-def grain(metric: str) -> float:
-    """Return by how much a figure is told from another: a round, or a point of a share."""
-    return 1.0 if metric in TIMES else POINT
+def grain(metric: str, beside: float = math.nan) -> float:
+    """Return by how much a figure is told from another: a round, or a point of a share.
+
+    Of a figure without natural bounds it is a share of what it is held ``beside``.
+    """
+    return 1.0 if metric in TIMES else measure(metric).grain(beside)
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,8 +31,26 @@ OBSERVE = "observe/"
 """What figures of observers begin with: ``observe/OBSERVER/FIGURE``."""
 ATTACK = "attack"
 """The name of an observer that is the run's own attack."""
+DOWNSTREAM = "downstream/"
+"""``downstream/SOURCE/FIGURE`` is a fresh classifier trained on images of that source."""
+SOURCES = ("real", "synthetic", "both")
+MEMORIZATION = "memorization/"
+"""What figures begin with of how close generated images are to those trained on."""
 INSPECT = "inspect/"
 """What figures of inspectors begin with: ``inspect/INSPECTOR/FIGURE``."""
+OF_GENERATED = (
+    "kernel_distance",
+    "kernel_floor",
+    "frechet_distance",
+    "frechet_floor",
+    "precision",
+    "recall",
+    "diversity",
+    "collapsed",
+    "backdoor/seen",
+    "backdoor/false_positives",
+)
+"""Figures of a set of generated images beside real ones."""
 CLEAN = "floor:"
 """``inspect/INSPECTOR/floor:FIGURE`` is the same of the model that nobody attacked."""
 
@@ -88,12 +106,25 @@ def figures() -> frozenset[str]:
         {
             *utility,
             *(f"{UNSEEN}{name}" for name in utility),
+            *generated(),
             "asr",
             *(f"backdoor/{name}" for name in beside if name != "asr"),
             *AFTERMATH,
             CHANGE,
             EXCESS,
             RECOVERY,
+        }
+    )
+
+
+def generated() -> frozenset[str]:
+    """Return the names of the figures of generated images."""
+    worth = classification_metrics(np.eye(2), np.arange(2))
+    return frozenset(
+        {
+            *OF_GENERATED,
+            *(f"{DOWNSTREAM}{source}/{name}" for source in SOURCES for name in worth),
+            f"{MEMORIZATION}nn_ratio",
         }
     )
 

@@ -9,18 +9,18 @@ from collections.abc import Sequence
 from asepsis.experiments.naming import row_label
 from asepsis.experiments.results import Group
 from asepsis.metrics.intervals import Interval, t_interval
-
-LEAST = 0.01
-"""Of a smaller loss nobody can say what share came back."""
+from asepsis.metrics.measures import measure
 
 
 def recovered(robust: Group, plain: Group) -> dict[int, float]:
     """Return, by seed, the share of the plain stack's loss that the robust one does not have.
 
     ``(robust - plain) / (plain's twin - plain)`` of the primary metric: 1 is the clean model of
-    the plain stack, 0 no help, below 0 harm; NaN where the plain stack lost less than 0.01.
+    the plain stack, 0 no help, below 0 harm; the same of a metric of which less is better. NaN
+    where the plain stack lost less than a grain, of which nobody can say what share came back.
     """
     name = robust.primary
+    kind = measure(name)
     lost = {run.cell.seed: (run.tail(name), twin.tail(name)) for run, twin in plain.good}
     found = {}
     for run, _ in robust.good:
@@ -28,7 +28,8 @@ def recovered(robust: Group, plain: Group) -> dict[int, float]:
             spoiled, clean = lost[run.cell.seed]
             loss = clean - spoiled
             gain = run.tail(name) - spoiled
-            found[run.cell.seed] = gain / loss if loss >= LEAST else math.nan
+            lost_enough = (-loss if kind.lower else loss) >= kind.grain(clean)
+            found[run.cell.seed] = gain / loss if lost_enough else math.nan
     return found
 
 

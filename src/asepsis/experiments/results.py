@@ -20,12 +20,17 @@ from asepsis.experiments.store import Line, Store, damaged, footer_of, read_reco
 from asepsis.metrics.backdoor import excess_success
 from asepsis.metrics.hospitals import MINIMUM
 from asepsis.metrics.intervals import Interval, paired_difference, t_interval
+from asepsis.metrics.measures import measure
 
 T = TypeVar("T")
 UNDERTRAINED = 0.1
 """A twin that gains less balanced accuracy than this share of what chance leaves is untrained."""
+COLLAPSED = 0.5
+"""A generator that had collapsed in more of the last rounds than this has learned nothing."""
 WATCHING = ("server", "eavesdropper")
 """Roles whose attack looks and does nothing."""
+DISTANCE = "kernel_distance"
+"""How far a generator's images are from real ones: which less is better than an untrained one's."""
 ERROR = "mae"
 """What an image-to-image model must make less of than who never looks at the input."""
 
@@ -148,18 +153,29 @@ class Group:
         Value and bounds are averaged over seeds; ``n`` counts the patients.
         """
         found = [
-            run.footer["over_patients"] for run, _ in self.good if "over_patients" in run.footer
+            run.footer["over_patients"] for run, _ in self.good if run.footer.get("over_patients")
         ]
         if not found:
             return Interval(math.nan, math.nan, math.nan, 0)
         mean = {key: math.fsum(item[key] for item in found) / len(found) for key in found[0]}
         return Interval(mean["value"], mean["low"], mean["high"], int(mean["patients"]))
 
+    def clean(self, name: str) -> Interval:
+        """Mean over seeds of a metric of the attack-free twins."""
+        return t_interval([twin.tail(name) for _, twin in self.good])
+
     def change(self, name: str) -> Interval:
         """Paired difference to the attack-free twin: attacked minus twin."""
         return paired_difference(
-            [run.tail(name) for run, _ in self.good], [twin.tail(name) for _, twin in self.good]
+            [run.tail(name) for run, _ in self.good],
+            [twin.tail(name) for _, twin in self.good],
+            grain=measure(name).grain(self.clean(name).mean),
         )
+
+    @property
+    def generates(self) -> bool:
+        """Whether the model makes images out of noise."""
+        return any(DISTANCE in run.footer.get("tail", {}) for run in (*self.runs, *self.twins))
 
     @property
     def backdoor(self) -> bool:
@@ -267,8 +283,10 @@ def _gain(twin: Run) -> float | None:
     """How much more than the least a model knows, between chance (0) and everything (1).
 
     By balanced accuracy where a sample has one class, by macro AUROC where it has several labels;
-    by the error of images, which must be less than that of the mean training image. NaN where that
-    is not estimable, ``None`` where the task has none of them.
+    by the error of images, which must be less than that of the mean training image; by the kernel
+    distance of generated images, which must be less than that of an untrained generator, and which
+    means nothing once the generator makes one image only. NaN where that is not estimable,
+    ``None`` where the task has none of them.
     """
     classes, tail = len(twin.resolved["classes"]), twin.footer.get("tail", {})
     if "balanced_accuracy" in tail and classes > 1:
@@ -276,7 +294,17 @@ def _gain(twin: Run) -> float | None:
     if "macro_auroc" in tail:
         return (twin.tail("macro_auroc") - 0.5) / 0.5 - UNDERTRAINED
     prior = twin.footer.get("prior", {})
+    if DISTANCE in tail:
+        return _gain_of_generator(twin, prior.get(DISTANCE))
     return prior[ERROR] - twin.tail(ERROR) if ERROR in prior else None
+
+
+def _gain_of_generator(twin: Run, untrained: float | None) -> float | None:
+    if twin.tail("collapsed") > COLLAPSED:
+        return -UNDERTRAINED
+    if untrained is None:
+        return None
+    return 1 - twin.tail(DISTANCE) / untrained - UNDERTRAINED if untrained > 0 else math.nan
 
 
 def _void_share(run: Run, rounds: list[int]) -> float:

@@ -11,9 +11,9 @@ from math import isnan
 import numpy as np
 
 from asepsis.core.samples import Array
+from asepsis.metrics.measures import lower_is_better
 
 MINIMUM = 10
-LOWER_IS_BETTER = frozenset({"calibration_error", "loss", "mae", "mse", "fused_mae"})
 
 UNSEEN = "unseen/"
 """What figures begin with of the hospital that takes no part."""
@@ -79,13 +79,3 @@ def _worst(name: str, values: Sequence[float]) -> float:
     if not known:
         return float("nan")
     return max(known) if lower_is_better(name) else min(known)
-
-
-def lower_is_better(name: str) -> bool:
-    """Whether less of a figure is better, at the unseen hospital too.
-
-    Example:
-        >>> lower_is_better("unseen/mae"), lower_is_better("ssim")
-        (True, False)
-    """
-    return name.rpartition("/")[2] in LOWER_IS_BETTER

@@ -1,9 +1,11 @@
 """From groups of runs to findings: one for every attack and defense, with a verdict.
 
 A verdict is about an interval, never about a mean: harm is claimed when the paired 95 % interval
-excludes zero after Holm's correction within the scenario's table and the mean change is material;
-safety when the whole interval lies on the harmless side of what is material; else nothing. Below
-three seeds nothing is claimed.
+excludes zero after Holm's correction within the scenario's table and the mean change is material
+(5 points of a share; of a figure without natural bounds, such as a distance, 10 % of what it is
+without an attack), in the direction that is worse for the figure at hand; safety when the whole
+interval lies on the harmless side of what is material; else nothing. Below three seeds nothing is
+claimed.
 """
 
 from __future__ import annotations
@@ -22,8 +24,6 @@ from asepsis.metrics.durability import MATERIAL as MATERIAL_EXCESS
 from asepsis.metrics.intervals import ENOUGH, UNKNOWN, Interval, holm, paired_difference
 from asepsis.report.wording import Scale
 
-MATERIAL = 0.05
-"""A loss of 5 points of the primary metric is material."""
 PLANTED = MATERIAL_EXCESS
 """An excess attack success of 20 % is material, and 20 points of paired AUROC over the twin's."""
 STALLED = 0.2
@@ -99,6 +99,17 @@ class Finding:
         return self.trigger
 
     @property
+    def said(self) -> str:
+        """The verdict in words: a metric of which less is better rises when it becomes worse."""
+        verdict = self.verdict
+        return self.scale.worse if verdict is Verdict.FELL else verdict.value
+
+    @property
+    def material(self) -> float:
+        """The least change of the metric that matters; NaN when nothing can be told."""
+        return self.scale.measure.material(self.group.clean(self.scale.name).mean)
+
+    @property
     def planted(self) -> Interval:
         """Excess attack success: at departure where the attacker left, else of the last rounds."""
         if self.lasting is None:
@@ -138,7 +149,9 @@ class Scenario:
         """What the table holds, with its unit."""
         if self.passive:
             return "how close the attack came to the training inputs"
-        return f"{self.scale.label} ({self.scale.unit})" if self.scale.unit else self.scale.label
+        noted = [self.scale.unit, "lower is better" if self.scale.sign < 0 else ""]
+        hint = ", ".join(filter(None, noted))
+        return f"{self.scale.label} ({hint})" if hint else self.scale.label
 
     @property
     def attacks(self) -> list[str]:
@@ -267,11 +280,12 @@ def _harm(finding: Finding, p: float) -> Verdict:
     if change.n < ENOUGH:
         return Verdict.UNCLEAR
     worst_end = change.low if sign > 0 else -change.high
-    if sign * change.mean <= -MATERIAL and p < ALPHA:
+    material = finding.material
+    if sign * change.mean <= -material and p < ALPHA:
         return Verdict.FELL
     if finding.group.stalled() >= STALLED:
         return Verdict.STALLED
-    return Verdict.HELD if worst_end > -MATERIAL else Verdict.UNCLEAR
+    return Verdict.HELD if worst_end > -material else Verdict.UNCLEAR
 
 
 def _trigger(finding: Finding, p: float) -> Verdict:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from asepsis.core.errors import AsepsisError, MissingExtraError
 from asepsis.experiments.results import Results, Run, floor_of
 from asepsis.experiments.store import write_atomic
+from asepsis.metrics.measures import MATERIAL, MATERIAL_SHARE
 from asepsis.report import (
     claimed,
     defended,
@@ -28,7 +29,7 @@ from asepsis.report import (
     rocs,
     sections,
 )
-from asepsis.report.findings import MATERIAL, PLANTED, Finding, Scenario, scenarios
+from asepsis.report.findings import PLANTED, Finding, Scenario, scenarios
 from asepsis.report.grids import Grid
 from asepsis.report.plots import Plot
 from asepsis.report.promised import promised_grid
@@ -98,6 +99,7 @@ def render(results: Results, *, include_patient_data: bool = False) -> str:
         _block(results, scenario, number, include_patient_data)
         for number, scenario in enumerate(scenarios(results))
     ]
+    relative = [b.scenario.scale.label for b in blocks if b.scenario.scale.measure.relative]
     notes = [Note(without_paths(note.text), note.loud) for note in caveats(results)]
     study = results.study
     script = _asset("sort.js")
@@ -117,6 +119,8 @@ def render(results: Results, *, include_patient_data: bool = False) -> str:
         engine=results.engine,
         runs=len(results.runs),
         material=f"{100 * MATERIAL:.0f}",
+        relative=relative,
+        material_share=f"{100 * MATERIAL_SHARE:.0f}",
         planted=f"{100 * PLANTED:.0f}",
         style=Markup(_asset("style.css")),
         script=Markup(script),

@@ -29,7 +29,8 @@ def _rows(finding: Finding) -> list[list[Cell]]:
 def _row(finding: Finding, name: str) -> list[Cell]:
     scale = Scale(name)
     attacked, clean = finding.group.metric(name), finding.group.floor(name)
-    label = LEVEL if name == "asr" else scale.label
+    leveled = name == "asr" and not finding.group.generates
+    label = LEVEL if leveled else scale.label
     return [
         Cell(finding.attack, finding.attack),
         Cell(finding.defense, finding.defense),

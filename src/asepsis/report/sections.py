@@ -66,7 +66,7 @@ def tile(finding: Finding | None) -> Tile:
     if finding is None:
         return Tile("not run", "", "none")
     verdict, scale = finding.verdict, finding.scale
-    tone, mark = TONES[verdict], MARKS[verdict]
+    tone, mark = TONES[verdict], mark_of(finding)
     if verdict in (Verdict.FAILED, Verdict.NEVER):
         return Tile(verdict.value, mark, tone)
     if finding.passive:
@@ -82,7 +82,13 @@ def tile(finding: Finding | None) -> Tile:
         lines.append(f"floor {SHARE.value(finding.floor.mean)}")
     if finding.trigger is not None and finding.rise.n:
         lines.append(f"paired Δ {plus_minus(SHARE, finding.rise, change=True)}")
-    return Tile(verdict.value, mark, tone, lines)
+    return Tile(finding.said, mark, tone, lines)
+
+
+def mark_of(finding: Finding) -> str:
+    """Return the sign of a verdict; an arrow points where the metric went."""
+    rose = finding.verdict is Verdict.FELL and finding.scale.sign < 0
+    return MARKS[Verdict.PLANTED] if rose else MARKS[finding.verdict]
 
 
 def _unit(scale: Scale) -> str:
@@ -122,7 +128,7 @@ def _finding_row(f: Finding) -> list[Cell]:
         Cell(plus_minus(f.scale, f.worst) if f.worst.n else NONE, f.worst.mean),
         _active(f),
         Cell(number(seconds, 2), seconds),
-        Cell(f"{MARKS[f.verdict]} {f.verdict}".strip(), f.verdict.value, tone=TONES[f.verdict]),
+        Cell(f"{mark_of(f)} {f.said}".strip(), f.said, tone=TONES[f.verdict]),
     ]
 
 

@@ -144,7 +144,8 @@ def _effect(finding: Finding) -> str:
     if finding.verdict is Verdict.UNTRAINED:
         return f"{name} took {moved}, but the model had not learned: no claim."
     if finding.trigger is not None:
-        return f"{name} made the model read {_success(finding)}; it took {moved}{_doubt(finding)}."
+        did = _spread if finding.group.generates else _success
+        return f"{name} {did(finding)}; it took {moved}{_doubt(finding)}."
     if finding.harm is Verdict.HELD:
         return f"{name} did no material harm: it took {moved}."
     return f"{name} took {moved}{_doubt(finding)}."
@@ -157,15 +158,29 @@ def _success(finding: Finding) -> str:
         share = finding.lasting.metric("asr_at_departure").mean
         excess = finding.planted
         return (
-            f"{SHARE.value(share)} of triggered samples {read} when its attacker left "
+            f"made the model read {SHARE.value(share)} of triggered samples {read} when its "
+            "attacker left "
             f"(excess {SHARE.value(excess.mean)}, {bounds(SHARE, excess)}{_told_apart(finding)}), "
             f"and {lived(finding.lasting)}"
         )
     return (
-        f"{SHARE.value(finding.asr.mean)} of triggered samples {read} "
+        f"made the model read {SHARE.value(finding.asr.mean)} of triggered samples {read} "
         f"(a model nobody attacked: {SHARE.value(finding.floor.mean)}; "
         f"excess {SHARE.value(finding.excess.mean)}, {bounds(SHARE, finding.excess)}"
         f"{_told_apart(finding)})"
+    )
+
+
+def _spread(finding: Finding) -> str:
+    """Tell how far a trigger got into the images that a generator makes."""
+    lasting = finding.lasting
+    share = finding.asr if lasting is None else lasting.metric("asr_at_departure")
+    floor = finding.floor if lasting is None else lasting.metric("floor_at_departure")
+    when = "" if lasting is None else f" when its attacker left, and {lived(lasting)}"
+    return (
+        f"put its trigger into {SHARE.value(share.mean)} of generated images beyond false alarms "
+        f"(a generator nobody attacked: {SHARE.value(floor.mean)}; excess "
+        f"{SHARE.value(finding.planted.mean)}, {bounds(SHARE, finding.planted)}){when}"
     )
 
 
@@ -199,7 +214,7 @@ def _briefly(finding: Finding) -> str:
     words = {
         Verdict.HELD: "the model held",
         Verdict.BLOCKED: "the trigger was blocked",
-        Verdict.FELL: f"{scale.label} still fell",
+        Verdict.FELL: f"{scale.label} still {scale.worse}",
         Verdict.PLANTED: "the trigger still worked",
         Verdict.STALLED: "rounds had no result while it lasted, and training stood still",
         Verdict.UNCLEAR: "the outcome is unclear",

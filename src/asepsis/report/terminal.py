@@ -37,8 +37,12 @@ STYLES = {
     Verdict.FAILED: "bold red",
 }
 LEGEND = (
-    "± is the half-width of a 95% t-interval over seeds. Δ is the change to the attack-free twin, "
-    "in points. A verdict counts only where its interval decides."
+    "± is the half-width of a 95% t-interval over seeds. Δ is the change to the attack-free twin"
+)
+DECIDED = "A verdict counts only where its interval decides."
+SPREAD = (
+    "ASR is the share of generated images that carry the trigger beyond its detector's false "
+    "alarms, excess what exceeds a generator nobody attacked."
 )
 TRIGGERED = (
     "ASR is the share of triggered samples read as the attacker wants, excess what exceeds a model "
@@ -93,9 +97,12 @@ def _legend(shown: list[Scenario]) -> str:
     """Explain what stands in these tables, and nothing else."""
     found = [finding for scenario in shown for finding in scenario.findings]
     triggered = [finding for finding in found if finding.trigger is not None]
+    natural = any(not scenario.scale.measure.relative for scenario in shown)
     parts = [
-        (LEGEND, True),
-        (TRIGGERED, bool(triggered)),
+        (f"{LEGEND}, in points." if natural else f"{LEGEND}.", True),
+        (DECIDED, True),
+        (TRIGGERED, any(not finding.group.generates for finding in triggered)),
+        (SPREAD, any(finding.group.generates for finding in triggered)),
         (DEPARTED, any(finding.lasting is not None for finding in triggered)),
         (PAIRED, any(finding.rise.n for finding in triggered)),
     ]
@@ -205,7 +212,7 @@ def _short(finding: Finding) -> Text:
     if finding.trigger is not None:
         parts.append(Text(f"excess {SHARE.digits(finding.excess.mean)}"))
     if finding.verdict is not Verdict.TWIN:
-        parts.append(Text(finding.verdict.value, style=STYLES.get(finding.verdict, "")))
+        parts.append(Text(finding.said, style=STYLES.get(finding.verdict, "")))
     if finding.idle:
         parts.append(Text("defense inactive", style="yellow"))
     return Text("\n").join(parts)
@@ -230,7 +237,7 @@ def cell_text(finding: Finding) -> Text:
     if finding.trigger is not None and finding.rise.n:
         lines.append(Text(f"paired Δ {plus_minus(SHARE, finding.rise, change=True)}"))
     if finding.verdict is not Verdict.TWIN:
-        lines.append(Text(finding.verdict.value, style=STYLES.get(finding.verdict, "")))
+        lines.append(Text(finding.said, style=STYLES.get(finding.verdict, "")))
     if finding.idle:
         lines.append(Text("defense inactive", style="yellow"))
     return Text("\n").join(lines)

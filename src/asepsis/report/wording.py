@@ -6,16 +6,13 @@ import math
 import re
 from dataclasses import dataclass
 
-from asepsis.experiments.figures import TIMES
-from asepsis.metrics.hospitals import UNSEEN, lower_is_better
+from asepsis.experiments.figures import DOWNSTREAM, MEMORIZATION
+from asepsis.metrics.hospitals import UNSEEN
 from asepsis.metrics.intervals import Interval
+from asepsis.metrics.measures import Measure, measure
 
 MINUS = "\N{MINUS SIGN}"
 NONE = "not estimable"
-RANKS = ("target_rank", "target_anomaly", "highest_anomaly", "median_rank")
-FINE = frozenset({"mae", "mse", "fused_mae", "ssim", "fused_ssim"})
-"""Figures of images that need three digits."""
-NOT_SHARES = frozenset({"loss", "labels", "psnr", "fused_psnr", *FINE, *RANKS, *TIMES})
 LABELS = {
     "auroc": "AUROC",
     "macro_auroc": "macro AUROC",
@@ -28,12 +25,18 @@ LABELS = {
     "fused_mae": "mean absolute error of volumes",
     "fused_psnr": "PSNR of volumes",
     "fused_ssim": "SSIM of volumes",
+    "kernel_floor": "kernel distance, real from real",
+    "frechet_distance": "Fréchet distance",
+    "frechet_floor": "Fréchet distance, real from real",
+    "nn_ratio": "nearest-neighbor distance ratio",
     "asr": "ASR",
     "asr_at_departure": "ASR at departure",
     "excess": "excess ASR",
     "excess_at_departure": "excess ASR at departure",
     "half_life": "half-life",
     "area": "area after departure",
+    "backdoor/seen": "trigger in generated images",
+    "backdoor/false_positives": "trigger in clean real images",
     "backdoor/asr_90": "ASR at 0.9",
     "backdoor/paired_auroc": "paired AUROC of p(target)",
     "backdoor/paired_rise": "mean rise of p(target)",
@@ -42,6 +45,7 @@ LABELS = {
     "backdoor/tn_micro": "micro AUROC, triggered images, true labels",
     "backdoor/tn_macro": "macro AUROC, triggered images, true labels",
 }
+TRAINED_ON = {"both": "real and synthetic"}
 PATH = re.compile(r"(?:[A-Za-z]:)?(?:[\\/][^\\/\s:;,'\"]+){2,}[\\/]?|\bfile:\S+")
 
 
@@ -56,22 +60,42 @@ class Scale:
         """The metric in words."""
         if self.name.startswith(UNSEEN):
             return f"{Scale(self.name.removeprefix(UNSEEN)).label}, unseen hospital"
+        if self.name.startswith(DOWNSTREAM):
+            source, _, figure = self.name.removeprefix(DOWNSTREAM).partition("/")
+            return f"{Scale(figure).label}, trained on {TRAINED_ON.get(source, source)} images"
+        if self.name.startswith(MEMORIZATION):
+            return Scale(self.name.removeprefix(MEMORIZATION)).label
         return LABELS.get(self.name, self.name.removeprefix("backdoor/").replace("_", " "))
+
+    @property
+    def measure(self) -> Measure:
+        """What kind of number it is."""
+        return measure(self.name)
 
     @property
     def share(self) -> bool:
         """Whether the metric lies in [0, 1] and is written in percent."""
-        return self.name.rpartition("/")[2].removeprefix("floor:") not in NOT_SHARES
+        return self.measure.share
 
     @property
     def sign(self) -> int:
         """1 when more is better, -1 when less is."""
-        return -1 if lower_is_better(self.name) else 1
+        return -1 if self.measure.lower else 1
 
     @property
     def unit(self) -> str:
         """Unit of a value: ``%``, rounds or nothing."""
-        return "%" if self.share else "rounds" if self.name in TIMES else ""
+        return self.measure.unit
+
+    @property
+    def worse(self) -> str:
+        """What a metric did that became worse.
+
+        Example:
+            >>> Scale("accuracy").worse, Scale("kernel_distance").worse
+            ('fell', 'rose')
+        """
+        return "rose" if self.sign < 0 else "fell"
 
     def digits(self, value: float) -> str:
         """Write a value without its unit.
@@ -80,16 +104,13 @@ class Scale:
             >>> Scale("accuracy").digits(0.8234), Scale("psnr").digits(21.456)
             ('82.3', '21.46')
         """
-        if self.share:
-            return number(100 * value, 1)
-        small = self.name.rpartition("/")[2] in FINE
-        return number(value, 1 if self.name in TIMES else 3 if small else 2)
+        return number(100 * value if self.share else value, self.measure.digits)
 
     def value(self, value: float) -> str:
         """Write a value with its unit."""
         if not math.isfinite(value):
             return NONE
-        gap = " " if self.name in TIMES else ""
+        gap = "" if self.share or not self.unit else " "
         return f"{self.digits(value)}{gap}{self.unit}"
 
     def change(self, value: float) -> str:
