@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from asepsis.core.layout import Layout
 from asepsis.core.registry import build, entries
 from asepsis.core.rng import building_modules
+from asepsis.models.gan import Gan
 
 SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {
     "small-cnn": ((1, 8, 8), (3, 28, 31), (1, 8, 9, 28)),
@@ -24,6 +25,8 @@ SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {
     "densenet121": ((1, 32, 32),),
     "resnet18": ((1, 32, 32), (1, 32, 32, 32)),
     "unet": ((1, 3, 2), (1, 28, 31)),
+    "dcgan": ((1, 8, 8), (3, 28, 31)),
+    "style-gan": ((1, 8, 8), (3, 28, 31)),
 }
 IMAGES = {"unet"}
 """These make an image as large as the one they take."""
@@ -65,7 +68,8 @@ def test_forward_and_backward(name: str, shape: tuple[int, ...]) -> None:
     assert outputs.shape == ((2, *shape) if name in IMAGES else (2, 3))
     assert outputs.dtype is torch.float32
     torch.nn.functional.cross_entropy(outputs.flatten(1), torch.tensor([0, 0])).backward()  # type: ignore[no-untyped-call]
-    gradients = [parameter.grad for parameter in module.parameters()]
+    asked = module.critic if isinstance(module, Gan) else module
+    gradients = [parameter.grad for parameter in asked.parameters()]
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
     assert any(gradient is not None and gradient.any() for gradient in gradients)
 
@@ -96,7 +100,7 @@ def test_nothing_works_in_place(name: str, shape: tuple[int, ...]) -> None:
     assert not any(getattr(part, "inplace", False) for part in module.modules())
 
 
-@pytest.mark.parametrize("name", ["small-cnn", "lenet", "lenet-sigmoid"])
+@pytest.mark.parametrize("name", ["small-cnn", "lenet", "lenet-sigmoid", "dcgan"])
 def test_memory_format_does_not_change_the_outputs(name: str) -> None:
     module, inputs = built(name, (3, 28, 28)).eval(), batch((3, 28, 28))
     plain = module(inputs)

@@ -1,7 +1,7 @@
 """Networks that make images, and the critic that a classifier becomes: what GANs are built of.
 
-These are plain modules, not components: whoever trains a GAN builds them inside
-:func:`asepsis.core.rng.building_modules`.
+These are plain modules, which attacks use as well as the model ``dcgan``: whoever trains a GAN
+builds them inside :func:`asepsis.core.rng.building_modules`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from asepsis.core.errors import ConfigError
+from asepsis.models.gan import Synthesizer
 
 START = 8
 """Largest height and width of the first feature map."""
@@ -22,7 +23,7 @@ NARROWEST = 8
 GROUP = 8
 
 
-class Generator(nn.Module):
+class Generator(Synthesizer):
     """Images from noise and, when there are classes, from the class wanted: ``G(z, y)``.
 
     ``z`` ``[n, z_dim]`` and labels int64 ``[n]`` become ``[n, channels, h, w]`` in [-1, 1]. A
@@ -56,43 +57,43 @@ class Generator(nn.Module):
     def __init__(
         self, image: tuple[int, ...], classes: int = 0, z_dim: int = 64, width: int = 32
     ) -> None:
-        super().__init__()
-        if len(image) != 3 or min(image) < 1:
-            raise ConfigError(
-                "a generator makes images",
-                place="generator",
-                got=image,
-                fix="give channels, height and width",
-            )
-        self.image, self.classes, self.z_dim = image, classes, z_dim
+        super().__init__(image, classes, z_dim)
         self.code = nn.Embedding(classes, z_dim) if classes else None
-        times = _doublings(max(image[1:]))
-        widths = [width, *(max(NARROWEST, width >> k) for k in range(times))]
+        times = doublings(max(image[1:]), START)
+        widths = tapered(width, times)
         self.start = tuple(-(-extent // 2**times) for extent in image[1:])
         self.first = nn.Linear(z_dim * (2 if classes else 1), width * prod(self.start))
         self.body = _body(image[0], widths)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return images ``[n, channels, h, w]``."""
-        if (labels is None) != (self.code is None):
-            raise ConfigError(
-                "labels belong to a conditional generator and to no other",
-                place="generator",
-                got=f"{self.classes} classes, labels {'missing' if labels is None else 'given'}",
-            )
+        self.check(labels)
         if self.code is not None:
             z = torch.cat([z, self.code(labels)], dim=1)
         maps = self.first(z).view(len(z), -1, *self.start)
-        return _middle(torch.tanh(self.body(maps)), self.image[1:])
-
-    def noise(self, n: int, draws: torch.Generator) -> Tensor:
-        """Draw ``z`` ``[n, z_dim]``, standard normal: on the CPU, so that devices agree."""
-        return torch.randn(n, self.z_dim, generator=draws).to(self.first.weight)
+        return middle(torch.tanh(self.body(maps)), self.image[1:])
 
 
-def _doublings(size: int) -> int:
-    """Return how often the first map is doubled: as rarely as its largest extent allows."""
-    return max(0, (size - 1).bit_length() - (START - 1).bit_length())
+def doublings(size: int, start: int) -> int:
+    """Return how often a first map of extent ``start`` or less is doubled to reach ``size``.
+
+    As rarely as possible.
+
+    Example:
+        >>> [doublings(size, 8) for size in (8, 28, 32, 33)]
+        [0, 2, 2, 3]
+    """
+    return max(0, (size - 1).bit_length() - (start - 1).bit_length())
+
+
+def tapered(width: int, times: int) -> list[int]:
+    """Return the channels of every map: they halve from the second doubling on.
+
+    Example:
+        >>> tapered(32, 4)
+        [32, 32, 16, 8, 8]
+    """
+    return [width, *(max(NARROWEST, width >> k) for k in range(times))]
 
 
 def _body(channels: int, widths: list[int]) -> nn.Sequential:
@@ -111,7 +112,13 @@ def _normalized(width: int) -> nn.Module:
     return nn.GroupNorm(width // GROUP if width % GROUP == 0 else 1, width)
 
 
-def _middle(maps: Tensor, extents: tuple[int, ...]) -> Tensor:
+def middle(maps: Tensor, extents: tuple[int, ...]) -> Tensor:
+    """Cut the middle out of maps.
+
+    Example:
+        >>> middle(torch.arange(4).view(1, 1, 1, 4), (1, 2)).flatten().tolist()
+        [1, 2]
+    """
     top, left = ((have - want) // 2 for have, want in zip(maps.shape[2:], extents, strict=True))
     return maps[:, :, top : top + extents[0], left : left + extents[1]]
 
