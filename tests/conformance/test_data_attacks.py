@@ -15,6 +15,7 @@ from asepsis.core.samples import Array, DataFacts, Kind, Samples
 ATTACKS: dict[str, tuple[dict[str, Any], ...]] = {
     "label-flip": ({}, {"mode": "one-to-one", "source": 2, "target": 0}, {"mode": "random"}),
     "mismatched-pairs": ({}, {"share": 0.3}),
+    "trigger-images": ({}, {"share": 0.3, "only": 2}, {"only": 0, "label": 1}),
     "noise": ({}, {"on": "labels"}, {"on": "both", "level": "low"}),
     "hyperdimensional": (
         {"dimensions": 500},

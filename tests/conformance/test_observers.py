@@ -47,6 +47,8 @@ ATTACKS: tuple[dict[str, Any], ...] = (
     {"name": "lira", "shadows": 4, "rounds": 1},
     {"name": "lira", "shadows": 4, "rounds": 2, "public": 0, "variance": "per-example"},
     {"name": "rmia", "references": 2, "rounds": 1},
+    {"name": "generator-membership"},
+    {"name": "generator-membership", "images": 3, "draws": 4},
 )
 
 

@@ -10,7 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asepsis.core.contracts import BroadcastAttack, ModelAttack, Observer, ServerAttack
+from asepsis.core.contracts import (
+    BroadcastAttack,
+    ModelAttack,
+    Observer,
+    ServerAttack,
+    classifies,
+)
 from asepsis.core.errors import ConfigError
 from asepsis.core.samples import Kind
 from asepsis.core.threat import Evidence, ReleaseView, ServerView, Setting
@@ -24,6 +30,7 @@ from asepsis.testing.views import (
     come_back,
     in_groups,
     masked,
+    released_generator,
     rows_of,
     views,
 )
@@ -66,8 +73,10 @@ def check_observer(attack: Observer) -> None:
 
 
 def _fitting(attack: Observer, kind: Kind) -> tuple[ServerView, ReleaseView]:
-    """Return views of the plain model, of a deep one where the attack refuses that."""
+    """Return views of the plain model, of a deep one or a generator where the attack wants one."""
     plain = views(kind)
+    if not classifies(attack):
+        return plain[0], released_generator()
     check = getattr(attack, "check", None)
     if check is None:
         return plain

@@ -15,6 +15,8 @@ from asepsis.core.rng import building_modules
 from asepsis.core.samples import Kind, Shard
 from asepsis.core.threat import BroadcastView, Facts, ReleaseView, ServerView
 from asepsis.core.updates import Grouped, Individual, Rows, Summed
+from asepsis.models.gan import Gan
+from asepsis.models.generators import Generator
 from asepsis.testing.learners import learner_for
 from asepsis.training.learner import Learner
 from asepsis.training.sgd import Sgd
@@ -70,6 +72,18 @@ def views(
         facts, row + rows[0], learner, trainer.recipe, server.candidates, server.public
     )
     return server, release
+
+
+def released_generator() -> ReleaseView:
+    """Return what anyone has who holds a generator of images that five hospitals trained."""
+    shape = SHAPES[Kind.IMAGE]
+    with building_modules(0):
+        generator = Generator(shape, CLASSES, z_dim=4, width=WIDTH)
+        learner = learner_for(Gan(generator, _shallow(shape, False)), shape, CLASSES)
+    facts = Facts(0, HOSPITALS, 1.0, parameters=learner.parameters)
+    candidates, public = _samples(Kind.IMAGE, 0), _samples(Kind.IMAGE, 9)
+    row = learner.layout.flatten(learner.module)
+    return ReleaseView(facts, row, learner, learner.trainer.recipe, candidates, public)
 
 
 def come_back(view: ServerView, kind: Kind, told: Mapping[int, Tensor]) -> ServerView:

@@ -78,17 +78,7 @@ class BadNets:
         check_class(self.target, len(facts.classes), "attack.target")
         _check_effect(self.effect, facts.kind)
         spec = _resolved(self.trigger, facts.kind)
-        trigger = _built(spec)
-        if facts.kind not in trigger.kinds:
-            raise ConfigError(
-                f"the trigger cannot stamp samples of kind {facts.kind}",
-                place="attack.trigger",
-                got=spec,
-                fix=f"choose {DEFAULTS.get(facts.kind, 'another attack')}",
-            )
-        if isinstance(trigger, FittedTrigger):
-            trigger = trigger.fitted(own)
-        return replace(self, trigger={"name": split_spec(spec)[0], **options_of(trigger)})
+        return replace(self, trigger=fitted_trigger(spec, own, facts.kind))
 
     @property
     def stamp(self) -> Trigger:
@@ -103,7 +93,7 @@ class BadNets:
                 place="attack.trigger",
                 fix="name a trigger, or fit the attack to a hospital's samples",
             )
-        return _built(self.trigger)
+        return trigger_of(self.trigger)
 
     def poison(self, own: Samples, facts: DataFacts, rng: np.random.Generator) -> Samples:
         """Return the samples with some stamped; an attack that is not fitted fits itself."""
@@ -135,9 +125,29 @@ def _resolved(spec: str | Mapping[str, Any], kind: Kind) -> str | Mapping[str, A
     return DEFAULTS[kind]
 
 
-def _built(spec: str | Mapping[str, Any]) -> Trigger:
+def trigger_of(spec: str | Mapping[str, Any]) -> Trigger:
+    """Build an attack's trigger from a name or a table."""
     trigger: Trigger = build("trigger", spec, "attack.trigger")
     return trigger
+
+
+def fitted_trigger(spec: str | Mapping[str, Any], own: Samples, kind: Kind) -> dict[str, Any]:
+    """Return the table of a trigger with every value resolved, fitted to these samples.
+
+    Raises:
+        ConfigError: the trigger cannot stamp samples of this kind.
+    """
+    trigger = trigger_of(spec)
+    if kind not in trigger.kinds:
+        raise ConfigError(
+            f"the trigger cannot stamp samples of kind {kind}",
+            place="attack.trigger",
+            got=spec,
+            fix=f"choose {DEFAULTS.get(kind, 'another attack')}",
+        )
+    if isinstance(trigger, FittedTrigger):
+        trigger = trigger.fitted(own)
+    return {"name": split_spec(spec)[0], **options_of(trigger)}
 
 
 def relabeled(targets: Array, target: int, effect: str = "one-hot") -> Array:

@@ -54,6 +54,8 @@ class LabelFlip:
     kinds: ClassVar[frozenset[Kind]] = frozenset(
         {Kind.IMAGE, Kind.MULTILABEL_IMAGE, Kind.VOLUME, Kind.TABLE, Kind.SEQUENCE}
     )
+    # A conditional generator learns from labels as a classifier does: classes change places.
+    generates: ClassVar[bool] = True
 
     mode: Literal["all-to-all", "one-to-one", "random", "invert"] = "all-to-all"
     source: Class = 0

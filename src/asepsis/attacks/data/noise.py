@@ -56,6 +56,8 @@ class Noise:
     """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset(Kind)
+    # Noise is part of the images that a generator imitates, and of the labels it is asked for.
+    generates: ClassVar[bool] = True
 
     on: Literal["inputs", "labels", "both"] = "inputs"
     level: Literal["low", "high"] = "high"
