@@ -11,17 +11,46 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Kind = Literal["bce", "hinge"]
+from asepsis.core.errors import ConfigError
+
+Kind = Literal["bce", "hinge", "wgan-gp"]
+
+
+def judged(logits: Tensor, labels: Tensor | None) -> Tensor:
+    """Return what a critic says of each image, given the class it is shown as: ``[n]``.
+
+    That is the label's column of ``[n, k]``, or the only column of a critic that knows no classes.
+    Half-precision outputs become float32, in which losses are computed.
+
+    Raises:
+        ConfigError: the critic knows classes and is told none.
+
+    Example:
+        >>> judged(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([1, 0]))
+        tensor([2., 3.])
+    """
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if wide.shape[1] == 1:
+        return wide[:, 0]
+    if labels is None:
+        raise ConfigError(
+            "a critic with classes judges an image as one of a class",
+            place="model",
+            got=f"{wide.shape[1]} classes and no label",
+            fix="make generator and critic both conditional, or neither",
+        )
+    return wide.gather(1, labels[:, None])[:, 0]
 
 
 def critic_loss(kind: Kind, real: Tensor, fake: Tensor) -> Tensor:
     """Loss of a critic with one output a sample, high for real.
 
     ``bce``: ``mean softplus(-real) + mean softplus(fake)``; ``hinge``: ``mean max(0, 1 - real)
-    + mean max(0, 1 + fake)``.
+    + mean max(0, 1 + fake)``; ``wgan-gp``: ``mean fake - mean real``, to which
+    :func:`~asepsis.training.gradient_penalty.gradient_penalty` belongs.
 
     Args:
-        kind: which of the two.
+        kind: which of the three.
         real: the critic's outputs on real images ``[n]``.
         fake: its outputs on generated images ``[m]``.
 
@@ -29,6 +58,8 @@ def critic_loss(kind: Kind, real: Tensor, fake: Tensor) -> Tensor:
         >>> critic_loss("hinge", torch.tensor([3.0, 0.0]), torch.tensor([-2.0]))
         tensor(0.5000)
     """
+    if kind == "wgan-gp":
+        return fake.mean() - real.mean()
     if kind == "hinge":
         return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
     return F.softplus(-real).mean() + F.softplus(fake).mean()
@@ -37,13 +68,14 @@ def critic_loss(kind: Kind, real: Tensor, fake: Tensor) -> Tensor:
 def generator_loss(kind: Kind, fake: Tensor) -> Tensor:
     """Loss of the generator against such a critic.
 
-    ``bce``: ``mean softplus(-fake)`` (the non-saturating form); ``hinge``: ``-mean fake``.
+    ``bce``: ``mean softplus(-fake)`` (the non-saturating form); ``hinge`` and ``wgan-gp``:
+    ``-mean fake``.
 
     Example:
         >>> generator_loss("hinge", torch.tensor([1.0, 3.0]))
         tensor(-2.)
     """
-    return -fake.mean() if kind == "hinge" else F.softplus(-fake).mean()
+    return F.softplus(-fake).mean() if kind == "bce" else -fake.mean()
 
 
 def classifying_critic_loss(real: Tensor, labels: Tensor, fake: Tensor) -> Tensor:
