@@ -20,6 +20,7 @@ importlib.import_module("sklearn.datasets")  # moves Python's global generator, 
 
 NAMES = [entry.name for entry in entries("dataset") if entry.origin == "asepsis"]
 MADE = ("phantom", "head-phantom", "breast-cancer")
+FOLDERS = ("nih-cxr14-folder", "isic-folder")
 
 real = pytest.mark.skipif("ASEPSIS_DATA" not in os.environ, reason="ASEPSIS_DATA is not set")
 
@@ -71,7 +72,7 @@ def test_its_docstring_says_what_the_catalog_needs(name: str) -> None:
 def test_a_file_has_a_place_and_a_way_to_get_it(name: str) -> None:
     component: Any = build("dataset", name)
     if not hasattr(component, "source"):
-        assert name in (*MADE, "csv", "npz", "image-folder", "nifti-pairs", "nih-cxr14-folder")
+        assert name in (*MADE, "csv", "npz", "image-folder", "nifti-pairs", *FOLDERS)
         return
     source = component.source()
     assert not Path(source.layout).is_absolute()

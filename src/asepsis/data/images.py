@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +24,43 @@ MOST_FILES = 500_000
 MOST_PIXELS = 100_000_000
 
 
-def read_images(files: Sequence[Path], size: int, root: Path, *, color: bool = False) -> Array:
+def images_by_name(
+    root: Path,
+    wanted: Container[str],
+    endings: Container[str],
+    name: Callable[[Path], str] = lambda file: file.name,
+) -> dict[str, Path]:
+    """Return the images wanted below a folder by ``name``; no table ever makes a path.
+
+    Raises:
+        DataError: two images have the same name, or there are too many.
+    """
+    found: dict[str, Path] = {}
+    for file in sorted(root.rglob("*")):
+        key = name(file)
+        if key not in wanted or file.suffix.lower() not in endings:
+            continue
+        if key in found:
+            both = (str(path.relative_to(root)) for path in (found[key], file))
+            raise DataError(
+                "two images have the same name",
+                place=str(root),
+                got=" and ".join(both),
+                fix="take one of them out of the folder",
+            )
+        found[key] = file
+    if len(found) > MOST_FILES:
+        raise DataError(f"more than {MOST_FILES} images", place=str(root), got=len(found))
+    return found
+
+
+def read_images(
+    files: Sequence[Path], size: int, root: Path, *, color: bool = False, center: bool = False
+) -> Array:
     """Return images as uint8 ``[n, size, size]``, or ``[n, size, size, 3]`` with ``color``.
 
-    Each is made gray (or RGB) and resized by averaging over boxes while it is read.
+    Each is made gray (or RGB) and resized by averaging over boxes while it is read: the whole
+    image, stretched where it is no square, or with ``center`` the square in its middle.
 
     Raises:
         DataError: together they would not fit in memory, or one is damaged, too large, or has
@@ -43,11 +76,11 @@ def read_images(files: Sequence[Path], size: int, root: Path, *, color: bool = F
         # Pillow warns of images that are large for it; which are too large for us is said below.
         warnings.simplefilter("ignore", pillow.DecompressionBombWarning)
         for number, file in enumerate(files):
-            made[number] = _image(pillow, file, size, "RGB" if color else "L")
+            made[number] = _image(pillow, file, size, "RGB" if color else "L", center)
     return made
 
 
-def _image(pillow: ModuleType, file: Path, size: int, mode: str) -> Any:
+def _image(pillow: ModuleType, file: Path, size: int, mode: str, center: bool) -> Any:
     try:
         with pillow.open(file, formats=FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
@@ -59,9 +92,18 @@ def _image(pillow: ModuleType, file: Path, size: int, mode: str) -> Any:
                     got=image.mode,
                     fix="map them to 0 to 255 first: which are black and white is yours to say",
                 )
-            return np.asarray(image.convert(mode).resize((size, size), pillow.Resampling.BOX))
+            box = _middle(image.width, image.height) if center else None
+            small = image.convert(mode).resize((size, size), pillow.Resampling.BOX, box=box)
+            return np.asarray(small)
     except (OSError, ValueError, SyntaxError, pillow.DecompressionBombError) as error:
         raise DataError(f"not a readable image ({error})", place=str(file)) from None
+
+
+def _middle(width: int, height: int) -> tuple[int, int, int, int]:
+    """Return the square in the middle of an image: left, top, right, bottom."""
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
 
 
 def _pillow() -> ModuleType:

@@ -6,7 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+import numpy as np
+
 from asepsis.core.errors import DataError, did_you_mean
+from asepsis.core.samples import Array
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +63,19 @@ def read_csv(
     return table
 
 
+def read_header(place: Path) -> tuple[str, ...]:
+    """Return the names of a CSV file's columns; none where it is too large or not readable."""
+    import pandas as pd
+
+    if place.stat().st_size > MAX_BYTES:
+        return ()
+    try:
+        columns = pd.read_csv(place, nrows=0).columns
+    except _BROKEN:
+        return ()
+    return tuple(str(column) for column in columns)
+
+
 def need_columns(table: pd.DataFrame, names: Iterable[str], place: Path) -> None:
     """Check that the table has these columns.
 
@@ -72,3 +88,20 @@ def need_columns(table: pd.DataFrame, names: Iterable[str], place: Path) -> None
             raise DataError(
                 "there is no such column", place=str(place), got=name, fix=did_you_mean(name, known)
             )
+
+
+def refuse_rows(words: str, wrong: Array, place: Path, fix: str | None = None) -> None:
+    """Raise what is wrong with some rows of a table; the cells themselves are not repeated.
+
+    Args:
+        words: what is wrong with a row.
+        wrong: which rows it is wrong with, bool ``[n]``.
+        place: the table's file.
+        fix: what would do.
+
+    Raises:
+        DataError: any row is wrong; the first line is named.
+    """
+    if wrong.any():
+        line = int(np.flatnonzero(wrong)[0]) + 2
+        raise DataError(words, place=str(place), got=f"line {line} first", fix=fix)

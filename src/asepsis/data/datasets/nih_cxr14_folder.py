@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -16,8 +16,8 @@ from asepsis.core.samples import Array, Kind
 from asepsis.data.cards import Card
 from asepsis.data.dataset import TEST, TRAIN, VALIDATION, Dataset
 from asepsis.data.files import existing, remembered
-from asepsis.data.images import MOST_FILES, read_images
-from asepsis.data.tables import need_columns, read_csv
+from asepsis.data.images import images_by_name, read_images
+from asepsis.data.tables import need_columns, read_csv, refuse_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +109,7 @@ def _read(options: NihCxr14Folder, root: Path) -> Dataset:
     need_columns(table, (IMAGE, LABELS, PATIENT), place)
     _check_rows(table, place)
     table = table.assign(**{PATIENT: _numbers(table[PATIENT], place)})
-    files = _files(root, set(table[IMAGE]))
+    files = images_by_name(root, set(table[IMAGE]), {".png"})
     table = _kept(table[table[IMAGE].isin(files)], options.patients)
     if not len(table):
         raise DataError("the folder holds none of the table's images", place=str(place))
@@ -138,12 +138,12 @@ def _table(root: Path) -> Path:
 
 def _check_rows(table: pd.DataFrame, place: Path) -> None:
     again = table[IMAGE].duplicated() & table[IMAGE].notna()
-    _refuse("two rows describe the same image", again.to_numpy(), place)
+    refuse_rows("two rows describe the same image", again.to_numpy(), place)
     for name in (LABELS, VIEW):
         if name in table:
             long = table[name].astype(str).str.len() > LONGEST_TEXT
             words = f"'{name}' should hold at most {LONGEST_TEXT} characters"
-            _refuse(words, long.to_numpy(), place)
+            refuse_rows(words, long.to_numpy(), place)
 
 
 def _numbers(patients: pd.Series[Any], place: Path) -> NDArray[np.int64]:
@@ -153,35 +153,8 @@ def _numbers(patients: pd.Series[Any], place: Path) -> NDArray[np.int64]:
     if values.dtype != np.int64:
         values = values.astype(np.float64)
         whole = (np.abs(values) < MOST_EXACT) & (values == np.rint(values))
-        _refuse(f"'{PATIENT}' should hold whole numbers", ~whole, place)
+        refuse_rows(f"'{PATIENT}' should hold whole numbers", ~whole, place)
     return np.asarray(values, np.int64)
-
-
-def _refuse(words: str, wrong: Array, place: Path) -> None:
-    """Raise what is wrong with some rows of the table; the cells themselves are not repeated."""
-    if wrong.any():
-        line = int(np.flatnonzero(wrong)[0]) + 2
-        raise DataError(words, place=str(place), got=f"line {line} first")
-
-
-def _files(root: Path, wanted: Container[str]) -> dict[str, Path]:
-    """Return the images wanted below a folder by file name; the table never makes a path."""
-    found: dict[str, Path] = {}
-    for file in sorted(root.rglob("*.png")):
-        if file.name not in wanted:
-            continue
-        if file.name in found:
-            both = (str(path.relative_to(root)) for path in (found[file.name], file))
-            raise DataError(
-                "two images have the same name",
-                place=str(root),
-                got=" and ".join(both),
-                fix="take one of them out of the folder",
-            )
-        found[file.name] = file
-    if len(found) > MOST_FILES:
-        raise DataError(f"more than {MOST_FILES} images", place=str(root), got=len(found))
-    return found
 
 
 def _kept(table: pd.DataFrame, patients: int | None) -> pd.DataFrame:
