@@ -78,6 +78,12 @@ def write_own_data(folder: Path) -> None:
         place.mkdir(parents=True, exist_ok=True)
         image.fromarray(images[i]).save(place / f"{i}_0.png")
     write_volumes(folder / "brain", rng)
+    rows = [f"ISIC_{i},{('benign', 'malignant')[i % 2]},L{i},{sites[i]}" for i in range(n)]
+    (folder / "isic").mkdir()
+    head = "isic_id,benign_malignant,lesion_id,attribution"
+    (folder / "isic" / "metadata.csv").write_text("\n".join([head, *rows]))
+    for i in range(n):
+        image.fromarray(images[i]).save(folder / "isic" / f"ISIC_{i}.jpg")
 
 
 def write_volumes(root: Path, rng: np.random.Generator) -> None:

@@ -16,7 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-OWN = ("csv", "image-folder", "nifti-pairs", "nih-cxr14-folder", "npz")
+OWN = ("csv", "image-folder", "isic-folder", "nifti-pairs", "nih-cxr14-folder", "npz")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Options = Annotated[

@@ -51,6 +51,8 @@ OF_GENERATED = (
     "backdoor/false_positives",
 )
 """Figures of a set of generated images beside real ones."""
+GIVEN_AWAY = ("nn_ratio", "nn_ratio_pixels", "memorized", "memorized_pixels")
+"""How near generated images come to those trained on."""
 CLEAN = "floor:"
 """``inspect/INSPECTOR/floor:FIGURE`` is the same of the model that nobody attacked."""
 
@@ -124,7 +126,7 @@ def generated() -> frozenset[str]:
         {
             *OF_GENERATED,
             *(f"{DOWNSTREAM}{source}/{name}" for source in SOURCES for name in worth),
-            f"{MEMORIZATION}nn_ratio",
+            *(f"{MEMORIZATION}{name}" for name in GIVEN_AWAY),
         }
     )
 

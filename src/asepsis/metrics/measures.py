@@ -60,6 +60,7 @@ class Measure:
 
 
 SHARE: Final = Measure()
+LOWER_SHARE: Final = Measure(lower=True)
 DISTANCE: Final = Measure(lower=True, unit="", digits=3, relative=True)
 IMAGE: Final = Measure(unit="", digits=3)
 IMAGE_ERROR: Final = Measure(lower=True, unit="", digits=3)
@@ -68,8 +69,8 @@ LOSS: Final = Measure(lower=True, unit="", digits=2)
 ROUNDS: Final = Measure(unit="rounds", digits=1)
 
 MEASURES: Final = {
-    "calibration_error": Measure(lower=True),
-    "collapsed": Measure(lower=True),
+    "calibration_error": LOWER_SHARE,
+    "collapsed": LOWER_SHARE,
     "loss": LOSS,
     "critic_loss": LOSS,
     "kernel_distance": DISTANCE,
@@ -78,6 +79,9 @@ MEASURES: Final = {
     "frechet_floor": DISTANCE,
     "diversity": PLAIN,
     "nn_ratio": PLAIN,
+    "nn_ratio_pixels": PLAIN,
+    "memorized": LOWER_SHARE,
+    "memorized_pixels": LOWER_SHARE,
     "mae": IMAGE_ERROR,
     "mse": IMAGE_ERROR,
     "fused_mae": IMAGE_ERROR,

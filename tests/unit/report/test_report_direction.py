@@ -207,6 +207,7 @@ def test_claims_compare_distances_and_changes_of_them() -> None:
         "downstream/synthetic/auroc",
         "downstream/both/balanced_accuracy",
         "memorization/nn_ratio",
+        "memorization/memorized_pixels",
     ],
 )
 def test_claims_may_be_about_generated_images(metric: str) -> None:
