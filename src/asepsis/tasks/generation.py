@@ -16,6 +16,7 @@ from asepsis.core.errors import ConfigError
 from asepsis.core.registry import register
 from asepsis.core.samples import Array, DataFacts, Kind, Prepare, Samples, Shard
 from asepsis.tasks.classification import scale_image
+from asepsis.training.gan_losses import judged
 
 CHUNK = 512
 """Images resized at a time, so that full-size floats of a whole data set are never held."""
@@ -65,7 +66,7 @@ class Generation:
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return how little the critic believes that each image is real ``[n]``."""
-        return F.softplus(-judgment(outputs, targets))
+        return F.softplus(-judged(outputs, targets))
 
     def probabilities(self, outputs: Tensor) -> Tensor:
         """Return the probability of being real ``[n, k]``, given each class."""
@@ -88,18 +89,6 @@ class Generation:
             place="attack",
             fix="count the trigger in generated images: use the attack 'trigger-images'",
         )
-
-
-def judgment(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the critic's output ``[n]`` for each image's own class, or its only one.
-
-    Example:
-        >>> judgment(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([1, 0]))
-        tensor([2., 3.])
-    """
-    if outputs.shape[1] == 1:
-        return outputs[:, 0]
-    return outputs.gather(1, targets[:, None])[:, 0]
 
 
 def prepare_images(samples: Samples, *, size: int | None) -> Shard:
