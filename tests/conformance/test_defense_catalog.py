@@ -24,7 +24,7 @@ feddetect reputation fair-detector trust-weighted autoencoder weak-dp robust-lr 
 smpc-verify grad-cam strip activation-clustering spectral-signatures neural-cleanse
 client-clip client-noise gradient-pruning soteria dp-mean dp-fedavg
 """
-KNOWN = {"received", "layout", "network", "root", "history", "side:loss"}
+KNOWN = {"received", "layout", "head", "network", "root", "history", "side:loss"}
 SHOWN = entries(*DEFENSES)
 STAGES = [e for e in entries(*ORDER, "recipe") if e.kind not in ("client", "transport", "audit")]
 """What the server does; a hospital's own stages are tried on hospitals: see their tests."""

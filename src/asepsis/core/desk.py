@@ -106,6 +106,7 @@ class Desk:
         there = {
             "received": self.received,
             "layout": self.layout,
+            "head": self.layout,
             "network": self.network,
             "root": self.root,
         }

@@ -27,8 +27,9 @@ class ServerContext:
     the stage's own generator for this round.
     ``received`` is the row that the hospitals trained from; of its columns the first
     ``parameters`` are parameters, the rest buffers. What a stage uses beyond round, generator and
-    its own state it names in ``needs``, out of ``received``, ``layout``, ``network``, ``root``
-    and ``side:NAME`` (telemetry); ``history`` says that it remembers hospitals over rounds.
+    its own state it names in ``needs``, out of ``received``, ``layout``, ``head`` (in the layout a
+    classifier's output layer, one neuron a class), ``network``, ``root`` and ``side:NAME``
+    (telemetry); ``history`` says that it remembers hospitals over rounds.
     ``expected`` is how many hospitals the protocol expects in a round, where there is a protocol.
     """
 

@@ -343,7 +343,7 @@ def _check_desk(parts: Parts) -> None:
     reported = () if silent else getattr(parts.trainer, "telemetry", TELEMETRY)
     offered = {"received", "layout", *(f"side:{name}" for name in reported)}
     if not generates(parts.task):  # what a critic says of samples, and trains, stays at hospitals
-        offered |= {"network"} | ({"root"} if parts.root else set())
+        offered |= {"head", "network"} | ({"root"} if parts.root else set())
     parts.pipeline.check_needs(frozenset(offered))
     _check_server(parts)
     if parts.threat.telemetry == "mimic" and not parts.threat.sees.grants(Sees.OMNISCIENT):

@@ -105,7 +105,7 @@ class FoolsGold:
     @property
     def needs(self) -> frozenset[str]:
         """History, and the layout where only the last layer is compared."""
-        return frozenset({"history", "layout"} if self.last_layer else {"history"})
+        return frozenset({"history", "head", "layout"} if self.last_layer else {"history"})
 
     def smallest(self, spent: int = 0) -> int:
         """Return 1: any cohort will do."""

@@ -88,7 +88,7 @@ class DeepSight:
     """
 
     claims: ClassVar[frozenset[str]] = frozenset()
-    needs: ClassVar[frozenset[str]] = frozenset({"layout", "network", "received"})
+    needs: ClassVar[frozenset[str]] = frozenset({"head", "layout", "network", "received"})
     why: ClassVar[str] = "it was clustered with models of too uniform training data"
 
     share: Annotated[float, Field(gt=0, le=1)] = 1 / 3

@@ -96,7 +96,7 @@ class LFighter:
     """
 
     claims: ClassVar[frozenset[str]] = frozenset({"permutation"})
-    needs: ClassVar[frozenset[str]] = frozenset({"layout"})
+    needs: ClassVar[frozenset[str]] = frozenset({"head", "layout"})
     why: ClassVar[str] = "its output layer was in the less dense cluster"
 
     gate: Annotated[float, Field(ge=-1, le=1)] = 0.5
