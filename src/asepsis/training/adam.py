@@ -17,6 +17,7 @@ from asepsis.core.layout import Layout
 from asepsis.core.registry import register
 from asepsis.core.samples import Shard
 from asepsis.core.workshop import Recipe
+from asepsis.training.aligned import aligned
 from asepsis.training.batches import places, step_count, taken
 
 EPSILON = 1e-8
@@ -100,7 +101,7 @@ class Adam:
         # The kernel behind torch.optim.Adam(fused=True), without the optimizer's bookkeeping.
         torch._fused_adam_(
             weights,
-            gradients,
+            aligned(gradients, weights),
             first,
             second,
             [],

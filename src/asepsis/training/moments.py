@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from asepsis.core.updates import State
+from asepsis.training.aligned import aligned
 
 EPSILON = 1e-8
 
@@ -85,10 +86,14 @@ class Remembering:
         for k, (weight, gradient) in enumerate(zip(self.weights, gradients, strict=True)):
             if gradient is not None:
                 weights.append(weight)
-                given.append(_aligned(gradient, weight))
+                given.append(gradient)
                 used.append(k)
         if used:
-            self._move(weights, given, *([m[k] for k in used] for m in self._moments.values()))
+            self._move(
+                weights,
+                aligned(given, weights),
+                *([m[k] for k in used] for m in self._moments.values()),
+            )
 
     def _move(self, weights: list[Tensor], gradients: list[Tensor], *moments: list[Tensor]) -> None:
         raise NotImplementedError
@@ -178,9 +183,3 @@ def _recalled(home: Mapping[str, Tensor], name: str, like: Tensor) -> Tensor:
     # kernels walk weights, gradients and moments side by side in memory.
     made = torch.zeros_like(like)
     return made.copy_(home[name]) if name in home else made
-
-
-def _aligned(gradient: Tensor, weight: Tensor) -> Tensor:
-    if gradient.stride() == weight.stride():
-        return gradient
-    return torch.empty_like(weight).copy_(gradient)

@@ -16,6 +16,7 @@ from asepsis.core.layout import Layout
 from asepsis.core.registry import register
 from asepsis.core.samples import Shard
 from asepsis.core.workshop import Recipe
+from asepsis.training.aligned import aligned
 from asepsis.training.batches import places, step_count, taken
 
 Positive = Annotated[float, Field(gt=0)]
@@ -82,7 +83,7 @@ def _step(
     # of a small network's step is that bookkeeping.
     torch._fused_sgd_(
         weights,
-        gradients,
+        aligned(gradients, weights),
         velocity,
         weight_decay=weight_decay,
         momentum=momentum,
