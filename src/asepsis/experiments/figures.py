@@ -51,7 +51,14 @@ OF_GENERATED = (
     "backdoor/false_positives",
 )
 """Figures of a set of generated images beside real ones."""
-GIVEN_AWAY = ("nn_ratio", "nn_ratio_pixels", "memorized", "memorized_pixels")
+GIVEN_AWAY = (
+    "nn_ratio",
+    "nn_ratio_pixels",
+    "stranger_ratio",
+    "stranger_ratio_pixels",
+    "memorized",
+    "memorized_pixels",
+)
 """How near generated images come to those trained on."""
 CLEAN = "floor:"
 """``inspect/INSPECTOR/floor:FIGURE`` is the same of the model that nobody attacked."""

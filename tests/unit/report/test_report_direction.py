@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import io
 import math
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+import torch
 from report_study import CLASSES, FLIP, PATCH, SEEDS, experiment, record
 from rich.console import Console
 
 from asepsis.experiments.claims import Outcome, measured
-from asepsis.experiments.figures import check_figures
+from asepsis.experiments.figures import GIVEN_AWAY, check_figures
 from asepsis.experiments.plan import Cell, probe_name
 from asepsis.experiments.recovery import recovered
 from asepsis.experiments.results import Results, Run
 from asepsis.experiments.spec import Claim, Component, Scenario, Study
+from asepsis.federation.generating.memory import memory
 from asepsis.report.claimed import claims_grid
 from asepsis.report.defended import defenses_grid
 from asepsis.report.findings import Finding, Verdict, scenarios
@@ -212,6 +215,13 @@ def test_claims_compare_distances_and_changes_of_them() -> None:
 )
 def test_claims_may_be_about_generated_images(metric: str) -> None:
     check_figures(study(claims=(claim(metric, defense="mean"),)).study)
+
+
+def test_every_figure_of_what_a_generator_gives_away_is_known() -> None:
+    images = torch.rand(12, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    seen = SimpleNamespace(features=lambda part: part.flatten(1).double().numpy())
+    made = memory(cast("Any", seen), images[:4], images[4:8], images[8:])
+    assert set(made) == set(GIVEN_AWAY)
 
 
 @pytest.mark.parametrize(
