@@ -28,9 +28,10 @@ class GeneratorMembership:
     The holder generates ``images`` images, of a conditional generator as many of each class, and
     compares every candidate ``x`` with those of its own class S and with public images of its
     class P (of all classes where there is none): ``log d(x, P) - log d(x, S)``, d being the
-    distance to the nearest, Euclidean in prepared pixels; without public images ``-d(x, S)``.
-    Scores are averaged over ``draws`` such sets. A generator that remembers nobody makes images
-    as near to others as to its members.
+    distance to the nearest, Euclidean in prepared pixels; without public images ``-d(x, S)``. Of
+    each class's scores their median is taken off: a generator is nearer to all images of one class
+    than to all of another. Scores are averaged over ``draws`` such sets. A generator that
+    remembers nobody makes images as near to others as to its members.
 
     Returns evidence ``scores`` ``[n]``: a released generator is everybody's. None without
     candidates, and where the generator has blown up.
@@ -81,7 +82,8 @@ class GeneratorMembership:
         for label, mine in _classes(asked, generator.classes):
             made = _made(generator, self.images, label, draws)
             others = _beside(view.public, label)
-            scores[mine] = synthetic_mia(asked.inputs[mine], made, others).guesses["scores"]
+            found = synthetic_mia(asked.inputs[mine], made, others).guesses["scores"]
+            scores[mine] = found - found.median() if len(found) and generator.classes else found
         return scores
 
 
