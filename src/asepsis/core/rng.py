@@ -44,6 +44,8 @@ class Draw(StrEnum):
     ATTACK_INFER = "attack-infer"
     TRIGGER = "trigger"
     BOOTSTRAP = "bootstrap"
+    GENERATE = "generate"
+    WORTH = "worth"
     DATASET = "dataset"
 
 

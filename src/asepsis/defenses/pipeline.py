@@ -112,6 +112,7 @@ class Pipeline:
                 **options_of(named.stage),
                 **_knows(named.stage),
                 **_ideal(named.stage),
+                **_why(named.stage),
             }
             for named in self.names
         ]
@@ -163,6 +164,12 @@ def needs_of(stage: object) -> frozenset[str]:
 def _knows(stage: object) -> dict[str, list[str]]:
     declared: frozenset[str] = getattr(stage, "needs", frozenset())
     return {"knows": sorted(declared)} if declared else {}
+
+
+def _why(stage: object) -> dict[str, str]:
+    """Return why a stage lets less of a hospital's update through, where it says."""
+    why = getattr(stage, "why", None)
+    return {} if why is None else {"why": why}
 
 
 def _ideal(stage: object) -> dict[str, bool]:

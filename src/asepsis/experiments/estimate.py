@@ -12,9 +12,9 @@ from asepsis.experiments.plan import Cell, Plan
 from asepsis.experiments.resolve import resolve
 from asepsis.experiments.run import RunOptions
 from asepsis.experiments.sweep import grouped
-from asepsis.federation.build import assemble
+from asepsis.federation.build import Scorer, assemble
 from asepsis.federation.federation import Federation, RoundState
-from asepsis.federation.oracle import Oracle
+from asepsis.federation.generating.oracle import GenerativeOracle
 from asepsis.federation.round import play_round
 
 QUICK = 1.0
@@ -117,7 +117,7 @@ def _pace(cell: Cell, how: RunOptions) -> Pace | None:
 
 
 def _timed(
-    federation: Federation, oracle: Oracle, engine: Engine, setup: float, device: str
+    federation: Federation, oracle: Scorer, engine: Engine, setup: float, device: str
 ) -> Pace:
     rounds = range(federation.schedule.rounds)
     hostile = [t for t in rounds if federation.hostile(federation.cohort(t), t)]
@@ -127,10 +127,24 @@ def _timed(
     last = state or calm_state
     scoring = 0.0
     if last is not None:
-        began = time.perf_counter()
-        oracle.score(last.row, rounds[-1], last.attack)
-        scoring = time.perf_counter() - began
+        first, scoring = (_scoring(oracle, last, rounds[-1]) for _ in range(2))
+        setup += first - scoring  # what scoring needs, and makes once
+        setup += _closing(oracle, last)
     return Pace(setup, honest, attacked, scoring, len(hostile))
+
+
+def _scoring(oracle: Scorer, state: RoundState, round_: int) -> float:
+    began = time.perf_counter()
+    oracle.score(state.row, round_, state.attack)
+    return time.perf_counter() - began
+
+
+def _closing(oracle: Scorer, state: RoundState) -> float:
+    if not isinstance(oracle, GenerativeOracle):
+        return 0.0
+    began = time.perf_counter()
+    oracle.closing(state.row)
+    return time.perf_counter() - began
 
 
 def _round(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from asepsis.core.contracts import BackdoorAttack, Engine, Pictured
+from asepsis.core.contracts import Engine, Pictured, Stamps
 from asepsis.engines import NUMERICS, make_engine
 from asepsis.experiments.fitting import recorded
 from asepsis.experiments.ledgers import Book
@@ -32,6 +32,7 @@ from asepsis.experiments.trace import Trace, complete
 from asepsis.experiments.version import code_version, packages
 from asepsis.federation.build import assemble
 from asepsis.federation.federation import Federation, RoundState
+from asepsis.federation.generating.oracle import GenerativeOracle
 from asepsis.federation.observing import Seen, inferred
 from asepsis.federation.private import claims_of
 from asepsis.federation.round import RoundOutcome, play_round
@@ -40,6 +41,7 @@ from asepsis.metrics.backdoor import model_pixels
 
 CHECKPOINT_SECONDS = 2.0
 TAIL = 5
+PICTURES = 6
 SHOWN = 8
 """So many images of a trigger that changes are kept."""
 
@@ -116,7 +118,7 @@ class _Run:
             # Fitted to data by now: the record says which trigger was really stamped.
             fitted = recorded(parts.attack, self.federation.attack, public=self.resolved["public"])
             self.resolved["components"]["attack"].update(fitted)
-        if isinstance(self.federation.attack, BackdoorAttack):
+        if isinstance(self.federation.attack, Stamps):
             self.resolved["trigger_pixels"] = _trigger_size(self.federation)
         self.rounds = spec.federation.rounds
         self.starts_at = self.federation.threat.starts_at
@@ -222,9 +224,19 @@ class _Run:
         revealed = self._reveal(outcome)
         seconds = {**outcome.seconds, "evaluation": time.perf_counter() - started}
         self.record.append(round_line(outcome, metrics, revealed, seconds))
+        self._hang(outcome.round)
         self.options.on_round(self.state.round)
         if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
             self._save()
+
+    def _hang(self, round_: int) -> None:
+        """Keep what a generator makes, in a few rounds; of data that are not public, nothing."""
+        oracle = self.oracle
+        if not isinstance(oracle, GenerativeOracle) or self.store is None:
+            return
+        if self.resolved["public"] and round_ in gallery_rounds(self.rounds):
+            path = self.store.artifact(self.name, round_, len(self.federation.observers))
+            write_tensors(path, oracle.gallery(self.state.released, SHOWN))
 
     def _metrics(self, round_: int) -> dict[str, float]:
         every = self.spec.evaluation.every
@@ -311,12 +323,21 @@ class _Run:
         if shown:
             write_tensors(self.store.pictures(self.name), shown)
 
+    def _why(self) -> dict[str, str]:
+        stages = self.resolved["defenses"]
+        return {stage["name"]: stage["why"] for stage in stages if "why" in stage}
+
     def _finish(self) -> None:
         self._keep_pictures()
-        result = summarize(self.record.lines, TAIL, self.starts_at, self.resolved["unusual"])
+        result = summarize(
+            self.record.lines, TAIL, self.starts_at, self.resolved["unusual"], self._why()
+        )
         result["hospitals"], result["worst"] = self.oracle.hospitals(self.state.released)
         result["over_patients"] = self.oracle.over_patients(self.state.released)
         result["evidence"] += self._inferred()
+        if isinstance(self.oracle, GenerativeOracle):
+            figures, result["generator"] = self.oracle.closing(self.state.released)
+            result["tail"] |= figures
         prior = self.oracle.prior()
         if prior:
             result["prior"] = prior
@@ -339,10 +360,20 @@ class _Run:
             self.store.checkpoint(self.name).unlink(missing_ok=True)
 
 
+def gallery_rounds(rounds: int) -> tuple[int, ...]:
+    """Return the rounds after which a generator's images are kept: six, the last among them.
+
+    Example:
+        >>> gallery_rounds(60), gallery_rounds(2)
+        ((9, 19, 29, 39, 49, 59), (0, 1))
+    """
+    return tuple(sorted({max(0, rounds * k // PICTURES - 1) for k in range(1, PICTURES + 1)}))
+
+
 def _trigger_size(federation: Federation) -> list[int]:
     """Return how many model-input pixels (moments, features) a trigger changes, of how many."""
     attack, raw = federation.attack, federation.hospitals[0].train.inputs
-    assert isinstance(attack, BackdoorAttack)
+    assert isinstance(attack, Stamps)
     shape = next(iter(federation.plan.shards.values())).inputs.shape
     of = math.prod(shape[2:] or shape[1:])  # a table has no channels
     return [model_pixels(attack.stamp, raw.shape[1:], federation.prepare, raw.dtype), of]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asepsis.experiments.store import Line, rounds_of
+from asepsis.experiments.troubles import blocked, troubles
 from asepsis.federation.round import RoundOutcome
 from asepsis.metrics.detection import detection_metrics
 
@@ -38,19 +39,28 @@ def round_line(
         ],
         "dropped": list(server.dropped) if server else [],
     }
+    if outcome.critic_loss:
+        result["critic_loss"] = {str(i): loss for i, loss in outcome.critic_loss.items()}
+    if outcome.afresh:
+        result["afresh"] = list(outcome.afresh)
     if revealed:
         result["evidence"] = revealed
     return {"type": "round", "result": result, "observed": {"seconds": seconds}}
 
 
 def summarize(
-    lines: list[Line], tail: int, start: int = 0, unusual: Sequence[int] = ()
+    lines: list[Line],
+    tail: int,
+    start: int = 0,
+    unusual: Sequence[int] = (),
+    why: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the footer's deterministic part: status, last round, mean of the last rounds.
 
     The mean is over the last ``tail`` scored rounds from round ``start`` on, the attack's first:
     rounds before it say nothing of the attack, and its twin is averaged over the same ones.
-    ``unusual`` are honest hospitals that are unusual on purpose.
+    ``unusual`` are honest hospitals that are unusual on purpose, ``why`` is what stages have to
+    say when they block.
     """
     rounds = [line["result"] for line in rounds_of(lines)]
     scored = [item["metrics"] for item in rounds if item["metrics"]]
@@ -73,6 +83,8 @@ def summarize(
         "activation": activation(rounds),
         "attack_inactive": idle / attacked if attacked else 0.0,
         "detection": detection(rounds, unusual),
+        "troubles": troubles(rounds),
+        "blocked": blocked(rounds, why or {}),
         "evidence": [one for item in rounds for one in item.get("evidence", ())],
     }
 

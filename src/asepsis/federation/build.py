@@ -18,6 +18,7 @@ from asepsis.core.contracts import (
     Plan,
     ServerAttack,
     ServerOptimizer,
+    Stamps,
     Task,
     Trainer,
     UpdateAttack,
@@ -33,6 +34,7 @@ from asepsis.defenses.pipeline import Pipeline
 from asepsis.federation.desk import RootData
 from asepsis.federation.federation import Federation, Schedule, Watch
 from asepsis.federation.generating.checks import check_generating
+from asepsis.federation.generating.oracle import GenerativeOracle
 from asepsis.federation.observing import tampers
 from asepsis.federation.optimizers import FedAvg
 from asepsis.federation.oracle import Oracle
@@ -43,6 +45,7 @@ from asepsis.training.learner import Learner
 
 A = TypeVar("A", bound=Attack)
 
+Scorer = Oracle | GenerativeOracle
 TELEMETRY = ("loss",)
 """What every hospital reports besides its update."""
 
@@ -74,7 +77,7 @@ class Parts:
     attack: Attack | None
     schedule: Schedule
     streams: Streams
-    probes: Mapping[str, BackdoorAttack] = field(default_factory=dict)
+    probes: Mapping[str, Stamps] = field(default_factory=dict)
     root: tuple[Samples, str] | None = None
     unseen: Hospital | None = None
     inspectors: Mapping[str, Inspector] = field(default_factory=dict)
@@ -84,7 +87,7 @@ class Parts:
     name: str = ""
 
 
-def assemble(parts: Parts) -> tuple[Federation, Oracle]:
+def assemble(parts: Parts) -> tuple[Federation, Scorer]:
     """Build the federation and the oracle that scores it.
 
     Raises:
@@ -135,7 +138,10 @@ def assemble(parts: Parts) -> tuple[Federation, Oracle]:
         name=parts.name,
     )
     check_fit(federation)
-    return federation, Oracle(federation, prepare, parts.probes)
+    if generates(parts.task):
+        return federation, GenerativeOracle(federation, prepare, parts.probes)
+    backdoors = {k: one for k, one in parts.probes.items() if isinstance(one, BackdoorAttack)}
+    return federation, Oracle(federation, prepare, backdoors)
 
 
 def _weights(parts: Parts) -> dict[int, float]:

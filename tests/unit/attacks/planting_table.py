@@ -18,10 +18,9 @@ from asepsis.core.threat import Sees, ThreatModel
 from asepsis.core.workshop import Workshop
 from asepsis.defenses.stack import build_pipeline
 from asepsis.engines import make_engine
-from asepsis.federation.build import Parts, assemble
+from asepsis.federation.build import Parts, Scorer, assemble
 from asepsis.federation.federation import Federation, RoundState, Schedule
 from asepsis.federation.hostile import workshop
-from asepsis.federation.oracle import Oracle
 from asepsis.federation.round import RoundOutcome, play_round
 
 FACTS = DataFacts(Kind.TABLE, ("a", "b", "c"))
@@ -60,7 +59,7 @@ def parts(attack: Attack | None, **changes: Any) -> Parts:
     return replace(made, **changes)
 
 
-def played(made: Parts, rounds: int) -> tuple[Federation, Oracle, RoundState, list[RoundOutcome]]:
+def played(made: Parts, rounds: int) -> tuple[Federation, Scorer, RoundState, list[RoundOutcome]]:
     """Play so many rounds."""
     federation, oracle = assemble(made)
     engine = make_engine("serial")

@@ -19,6 +19,7 @@ from asepsis.core.workshop import Workshop
 from asepsis.defenses.stack import build_pipeline
 from asepsis.federation.build import assemble
 from asepsis.federation.desk import root_samples
+from asepsis.federation.oracle import Oracle
 from asepsis.testing import cohorts
 
 ROOT = (samples(7, 20), "a test")
@@ -73,6 +74,7 @@ def test_the_network_of_the_desk_is_the_federations_and_cannot_change_it() -> No
     )
     network = looks.seen[-1].network
     assert network is not None
+    assert isinstance(oracle, Oracle)
     kept = federation.plan.layout.flatten(federation.plan.module)
     module = network.at(state.row)
     assert not module.training

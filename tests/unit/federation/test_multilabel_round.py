@@ -14,9 +14,8 @@ from asepsis.core.threat import ThreatModel
 from asepsis.data.federate import federate
 from asepsis.defenses.stack import build_pipeline
 from asepsis.engines import make_engine
-from asepsis.federation.build import Parts, assemble
+from asepsis.federation.build import Parts, Scorer, assemble
 from asepsis.federation.federation import Federation, Schedule
-from asepsis.federation.oracle import Oracle
 from asepsis.federation.round import play_round
 
 TASK = {"name": "multilabel", "crop": 0.8, "size": 16}
@@ -41,7 +40,7 @@ def parts(task: dict[str, Any] = TASK, **changes: Any) -> Parts:
     return Parts(**{**table, **changes})
 
 
-def scores(federation: Federation, oracle: Oracle, rounds: int = 1) -> dict[str, float]:
+def scores(federation: Federation, oracle: Scorer, rounds: int = 1) -> dict[str, float]:
     engine, state = make_engine("serial"), federation.begin()
     engine.start(federation.plan)
     for _ in range(rounds):

@@ -29,10 +29,9 @@ from asepsis.core.threat import (
 from asepsis.core.updates import State, Summed
 from asepsis.defenses.stack import build_pipeline
 from asepsis.engines import make_engine
-from asepsis.federation.build import Parts, assemble
+from asepsis.federation.build import Parts, Scorer, assemble
 from asepsis.federation.exam import answered
 from asepsis.federation.federation import Federation, RoundState, Schedule
-from asepsis.federation.oracle import Oracle
 from asepsis.federation.round import RoundOutcome, play_round
 from asepsis.testing.promises import same_state
 
@@ -65,7 +64,7 @@ def parts(hospitals: int = 6, **changes: Any) -> Parts:
     return Parts(**{**table, **changes})
 
 
-def played(made: Parts, rounds: int = 1) -> tuple[Federation, Oracle, RoundState, RoundOutcome]:
+def played(made: Parts, rounds: int = 1) -> tuple[Federation, Scorer, RoundState, RoundOutcome]:
     federation, oracle = assemble(made)
     engine = make_engine("serial")
     engine.start(federation.plan)

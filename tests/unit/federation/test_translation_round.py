@@ -15,7 +15,7 @@ from asepsis.core.samples import Array, DataFacts, Hospital, Kind, Samples
 from asepsis.core.threat import ThreatModel
 from asepsis.defenses.stack import build_pipeline
 from asepsis.engines import make_engine
-from asepsis.federation.build import Parts, assemble
+from asepsis.federation.build import Parts, Scorer, assemble
 from asepsis.federation.exam import answered
 from asepsis.federation.federation import RoundState, Schedule
 from asepsis.federation.oracle import Oracle
@@ -56,7 +56,7 @@ def parts(task: Translation | None = None, **changes: Any) -> Parts:
     return Parts(**{**table, **changes})
 
 
-def played(made: Parts, rounds: int = 1, engine: str = "serial") -> tuple[Oracle, RoundState]:
+def played(made: Parts, rounds: int = 1, engine: str = "serial") -> tuple[Scorer, RoundState]:
     federation, oracle = assemble(made)
     runs = make_engine(engine)
     runs.start(federation.plan)
@@ -125,6 +125,7 @@ def test_the_unseen_hospital_is_scored_apart_and_changes_nothing() -> None:
     here, _ = played(
         parts(hospitals=(*parts().hospitals[:1], Hospital(1, "b", *[pairs(8, 6)] * 3)))
     )
+    assert isinstance(here, Oracle)
     assert here._exam.targets[12:] == pytest.approx(pairs_prepared(apart.test))
     assert "unseen/mae" in oracle.prior()
     assert list(oracle.hospitals(state.row)[0]) == ["large", "few patients"]

@@ -1,1 +1,1 @@
-"""Federations that train a generator: what fits them, and what their images are worth."""
+"""Judging generators: features, triggers, what images are worth and what they give away."""

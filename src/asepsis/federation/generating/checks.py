@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from asepsis.core.contracts import (
+    BackdoorAttack,
     PartlyLocal,
+    Stamps,
     TrainAttack,
     UpdateAttack,
     classifies,
@@ -42,6 +44,11 @@ def check_generating(parts: Parts) -> None:
             raise _unfit(place, attack, "needs a model that answers to samples", "generation")
         if not generator and not classifies(attack):
             raise _unfit(place, attack, "needs a model that makes samples", str(parts.facts.kind))
+    for name, probe in parts.probes.items():
+        if not isinstance(probe, Stamps if generator else BackdoorAttack):
+            raise _unfit(
+                f"probes.{name}", probe, "has no trigger to look for", str(parts.facts.kind)
+            )
     if isinstance(parts.model, PartlyLocal) and parts.model.local:
         _check_local(parts)
     if generator:
