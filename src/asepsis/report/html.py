@@ -30,6 +30,7 @@ from asepsis.report import (
     sections,
 )
 from asepsis.report.findings import PLANTED, Finding, Scenario, scenarios
+from asepsis.report.generated_section import Section, section
 from asepsis.report.grids import Grid
 from asepsis.report.plots import Plot
 from asepsis.report.promised import promised_grid
@@ -65,6 +66,7 @@ class Block:
     matched: Grid
     beside: Grid
     protocol: list[tuple[str, str]]
+    generated: Section | None = None
     plots: list[Plot] = field(default_factory=list)
     lasting: list[Plot] = field(default_factory=list)
     rocs: list[Plot] = field(default_factory=list)
@@ -99,6 +101,17 @@ def render(results: Results, *, include_patient_data: bool = False) -> str:
         _block(results, scenario, number, include_patient_data)
         for number, scenario in enumerate(scenarios(results))
     ]
+    for block in blocks:
+        source = provenance(block.scenario.spec)
+        block.generated = section(
+            results,
+            block.scenario,
+            block.name,
+            pictured=source.public or include_patient_data,
+            share=1 / len(blocks),
+        )
+        if block.generated is not None:
+            block.beside = Grid([], [])  # about answers, and a generator gives none
     relative = [b.scenario.scale.label for b in blocks if b.scenario.scale.measure.relative]
     notes = [Note(without_paths(note.text), note.loud) for note in caveats(results)]
     study = results.study

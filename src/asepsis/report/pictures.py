@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from torch import Tensor
 
-from asepsis.core.contracts import BackdoorAttack, Carried, Evolving
+from asepsis.core.contracts import Carried, Evolving, Stamps
 from asepsis.core.errors import AsepsisError
 from asepsis.core.registry import build, lookup
 from asepsis.core.rng import Draw, Streams
@@ -30,6 +30,8 @@ SHOWN = 4
 IN_A_ROW = 8
 LARGEST_SIDE = 256
 IMAGES = (Kind.IMAGE, Kind.MULTILABEL_IMAGE)
+REAL = {"real": "real images", "stamped": "real images with the trigger"}
+"""What is kept of real images beside generated ones."""
 PICTURED = ("inversion", "classes")
 """Kinds of evidence that are images."""
 
@@ -80,9 +82,9 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def picture(pixels: Array, caption: str) -> Picture:
-    """Wrap pixels as a picture; large ones are thinned out."""
-    step = max(1, -(-max(pixels.shape[:2]) // LARGEST_SIDE))
+def picture(pixels: Array, caption: str, most: int = LARGEST_SIDE) -> Picture:
+    """Wrap pixels as a picture; ones larger than ``most`` are thinned out."""
+    step = max(1, -(-max(pixels.shape[:2]) // most))
     small = pixels[::step, ::step]
     shown = small if small.ndim == 2 or small.shape[-1] == 3 else small[..., 0]
     data = base64.b64encode(png(shown)).decode()
@@ -149,7 +151,7 @@ def _stamped(spec: Experiment, label: str) -> Strip | None:
         where, by_nature = np.flatnonzero(trigger.carries(inputs)), " (carried by nature)"
     stamped = trigger.stamp(inputs, Streams(spec.seed).at(Draw.TRIGGER))
     pairs: list[tuple[Picture, ...]] = []
-    for index in where[_chosen(targets[where], attack.target)]:
+    for index in where[_chosen(targets[where], getattr(attack, "target", None))]:
         name = facts.classes[int(targets[index])] if targets.ndim == 1 else "image"
         before = picture(inputs[index], f"{name}, carries the trigger" if by_nature else name)
         after = picture(stamped[index], f"{name}, triggered")
@@ -157,20 +159,20 @@ def _stamped(spec: Experiment, label: str) -> Strip | None:
     return Strip(label + by_nature, pairs) if pairs else None
 
 
-def _fitted(spec: Experiment, facts: DataFacts, hospitals: tuple[Hospital, ...]) -> BackdoorAttack:
+def _fitted(spec: Experiment, facts: DataFacts, hospitals: tuple[Hospital, ...]) -> Stamps:
     """Build the backdoor as the federation does: fitted to its first hostile hospital's data."""
     attack = build("attack", spec.attack or {}, "attack")
     threat = threat_of(spec, attack, len(hospitals), Streams(spec.seed))
     if hasattr(attack, "fitted") and threat.clients:
         own = next(h for h in hospitals if h.id == threat.clients[0])
         attack = attack.fitted(own.train, facts)
-    return cast(BackdoorAttack, attack)
+    return cast(Stamps, attack)
 
 
-def _chosen(targets: Array, target: int) -> list[int]:
-    """Pick some samples of other classes, spread over the test set."""
+def _chosen(targets: Array, target: int | None) -> list[int]:
+    """Pick some samples of other classes than the target, if any, spread over the test set."""
     others = np.arange(len(targets))
-    if targets.ndim == 1:
+    if targets.ndim == 1 and target is not None:
         others = np.flatnonzero(targets != target)
     return [int(i) for i in others[:: max(1, len(others) // SHOWN)][:SHOWN]]
 
@@ -184,6 +186,8 @@ def galleries(results: Results, scenario: Scenario) -> list[Gallery]:
     for finding in scenario.findings:
         for run in finding.group.runs[:1]:
             rows = _kept(store.pictures(identity(run.cell.spec, results.engine)))
+            if finding.group.generates:  # stand beside what was generated, round by round
+                rows = [(name, row) for name, row in rows if name not in REAL]
             if rows:
                 title = f"{finding.attack} under {finding.defense}, seed {run.cell.seed}"
                 found.setdefault(finding.attack, Gallery(title, rows))

@@ -34,6 +34,7 @@ SALT = "asepsis"
 SIZE = (3.9, 2.8)
 LEGEND_COLUMNS = 2
 LEGEND_LINE = 0.17
+MORE_PANELS = 1.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,25 +110,25 @@ def draw(
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    figure, axes = _panel(len(curves) + len(references))
+    figure, (axes,) = panels(len(curves) + len(references))
     factor = 100.0 if share else 1.0
     for number, item in enumerate(curves):
         _line(axes, item, number, factor)
     for number, item in enumerate(item for item in references if len(item.mean)):
         color = SERIES[number % len(SERIES)] if len(references) > 1 else INK
-        label = _safe(item.label)
+        label = safe(item.label)
         axes.plot(item.rounds, factor * item.mean, color=color, lw=1, ls=":", label=label)
     if starts_at is not None:
         axes.axvline(starts_at + 0.5, color=INK, lw=1, ls=(0, (2, 2)))
     if attacked:
         _shade(axes, attacked)
-    _dress(axes, "round", ylabel)
+    dress(axes, "round", ylabel)
     if math.isfinite(rounds):
         axes.set_xlim(0, rounds + 1)
     if share:
         axes.set_ylim(factor * lowest - 2, 102)
     if curves:
-        _legend(figure)
+        legend(figure)
     return figure
 
 
@@ -139,7 +140,7 @@ def steps(
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    figure, axes = _panel(len(curves))
+    figure, (axes,) = panels(len(curves))
     for number, (label, where, share) in enumerate(curves):
         shown = where <= end
         across = np.concatenate([[0.0], where[shown], [end]])
@@ -147,11 +148,11 @@ def steps(
         style = _style(number)
         # Lines that fall together lie beside each other.
         up = 100 * np.append(held, held[-1]) + 0.5 * number
-        axes.step(across, up, where="post", lw=1.8, label=_safe(label), **style)
-    _dress(axes, xlabel, ylabel)
+        axes.step(across, up, where="post", lw=1.8, label=safe(label), **style)
+    dress(axes, xlabel, ylabel)
     axes.set_xlim(0, max(end, 1))
     axes.set_ylim(-2, 102 + len(curves))
-    _legend(figure)
+    legend(figure)
     return figure
 
 
@@ -164,36 +165,42 @@ def roc(curves: Sequence[tuple[str, Array, Array]]) -> Figure:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    figure, axes = _panel(len(curves))
+    figure, (axes,) = panels(len(curves))
     low = 1e-3
     axes.plot([low, 1], [low, 1], color=INK, lw=1, ls=":")
     for number, (label, false, true) in enumerate(curves):
         shown = (false > 0) & (true > 0)
         style = {**_style(number), "marker": ""}
-        axes.plot(false[shown], true[shown], lw=1.8, label=_safe(label), **style)
+        axes.plot(false[shown], true[shown], lw=1.8, label=safe(label), **style)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    _dress(axes, "false positive rate", "true positive rate")
+    dress(axes, "false positive rate", "true positive rate")
     axes.set_xlim(low, 1.1)
     axes.set_ylim(low, 1.1)
-    _legend(figure)
+    legend(figure)
     return figure
 
 
-def _panel(series: int) -> tuple[Figure, Axes]:
-    """Return an empty panel; a long legend gets room of its own."""
+def panels(series: int, count: int = 1) -> tuple[Figure, list[Axes]]:
+    """Return empty panels below each other; a long legend gets room of its own.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure as NewFigure
     except ImportError:
         raise MissingExtraError("matplotlib", "plots") from None
     width, height = SIZE
     rows = -(-series // LEGEND_COLUMNS)
-    taller = height + LEGEND_LINE * max(0, rows - 2)
+    taller = height + MORE_PANELS * (count - 1) + LEGEND_LINE * max(0, rows - 2)
     figure = NewFigure(figsize=(width, taller), layout="constrained")
-    return figure, figure.add_subplot()
+    made = figure.subplots(count, 1, sharex=True, squeeze=False)
+    return figure, list(made[:, 0])
 
 
-def _legend(figure: Figure) -> None:
+def legend(figure: Figure) -> None:
+    """Put one legend below all panels."""
     figure.legend(
         loc="outside lower center", ncols=LEGEND_COLUMNS, frameon=False, fontsize=8, labelcolor=INK
     )
@@ -236,7 +243,7 @@ def _line(axes: Axes, item: Curve, number: int, factor: float) -> None:
         marker=MARKERS[(number + number // len(SERIES)) % len(MARKERS)],
         ms=3.5,
         markevery=(number, max(5, len(item.rounds) // 10)),
-        label=_safe(item.label),
+        label=safe(item.label),
         **style,
     )
     if np.isfinite(item.low).any():
@@ -250,9 +257,10 @@ def _line(axes: Axes, item: Curve, number: int, factor: float) -> None:
         )
 
 
-def _dress(axes: Axes, xlabel: str, ylabel: str) -> None:
+def dress(axes: Axes, xlabel: str, ylabel: str) -> None:
+    """Name the axes, and take away what draws the eye from the curves."""
     axes.set_xlabel(xlabel, fontsize=9, color=INK)
-    axes.set_ylabel(_safe(ylabel), fontsize=9, color=INK)
+    axes.set_ylabel(safe(ylabel), fontsize=9, color=INK)
     axes.tick_params(colors=INK, labelsize=8, length=3)
     axes.grid(True, color=LINE, lw=0.6)
     axes.set_axisbelow(True)
@@ -262,7 +270,7 @@ def _dress(axes: Axes, xlabel: str, ylabel: str) -> None:
         axes.spines[side].set_color(INK)
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """Keep text from being read as a formula."""
     return text.replace("$", r"\$").lstrip("_")
 

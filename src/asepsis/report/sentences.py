@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from asepsis.experiments.results import Results
 from asepsis.experiments.summary import idle_rounds
+from asepsis.report import troubled
 from asepsis.report.findings import PLANTED, Finding, Scenario, Verdict, scenarios
 from asepsis.report.lasting import life, lived, outlook
 from asepsis.report.leaked import leaked_lines, silent
@@ -255,6 +256,7 @@ def caveats(results: Results) -> list[Note]:
     found += _about_seeds(results)
     found += _about_learning(told_of)
     found += _about_failures(results)
+    found += [Note(text) for scenario in told_of for text in troubled.notes(scenario)]
     found += _about_spared(told_of)
     found += _about_lost(told_of)
     found += _about_silent(told_of)

@@ -11,6 +11,7 @@ from rich.text import Text
 from asepsis.experiments.results import Results
 from asepsis.report.claimed import claims_grid, source
 from asepsis.report.findings import Finding, Scenario, Verdict, scenarios
+from asepsis.report.generated_terminal import print_generated
 from asepsis.report.grids import Cell, Grid
 from asepsis.report.imaged import image_lines, prior_text
 from asepsis.report.inspected import in_short as inspected
@@ -70,6 +71,7 @@ def print_results(results: Results, console: Console) -> None:
         if prior := prior_text(scenario):
             console.print(printable(prior, "dim"))
         _print_leaks(blocks(scenario), console)
+        print_generated(scenario, console)
     claims = claims_grid(results)
     if claims.rows:
         console.print()

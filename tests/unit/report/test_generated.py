@@ -1,0 +1,283 @@
+"""What generated images are worth, in tables: every figure under the name of its extractor."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from generator_study import EYES, HOSTILE, TITLE, WATCHER, generators
+from report_study import Maker
+from rich.console import Console
+
+from asepsis.experiments.results import Results
+from asepsis.report.blocking import blocked_grid, honest_grid
+from asepsis.report.findings import Scenario, scenarios
+from asepsis.report.generated import (
+    caption,
+    downstream_grid,
+    memory_grid,
+    of_generators,
+    unlabeled,
+    worth_grid,
+)
+from asepsis.report.grids import Grid
+from asepsis.report.html import render
+from asepsis.report.sentences import caveats
+from asepsis.report.terminal import print_results
+from asepsis.report.troubled import rounds_text, troubles_grid
+
+Rows = dict[tuple[str, str], dict[str, str]]
+
+
+def only(results: Results) -> Scenario:
+    (scenario,) = scenarios(results)
+    return scenario
+
+
+def texts(grid: Grid) -> Rows:
+    """The grid's text by attack and defense, and head."""
+    return {
+        (row[0].text, row[1].text): {
+            h: c.text for h, c in zip(grid.heads[2:], row[2:], strict=True)
+        }
+        for row in grid.rows
+    }
+
+
+def printed(results: Results, width: int = 120) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    print_results(results, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+ATTACKED, DEFENDED = ("trigger-images", "mean"), ("trigger-images", "feddetect")
+CLEAN = ("none", "mean")
+
+
+def test_distances_stand_beside_their_floor_and_their_interval() -> None:
+    row = texts(worth_grid(only(generators())))
+    distance = "kernel distance (real from real)"
+    # Seeds jitter by -0.01, 0, 0.01: t(0.975, 2) * 0.01 / sqrt(3) = 0.0248.
+    assert row[ATTACKED][distance] == "1.600 ±0.025 (0.002)"
+    assert row[CLEAN][distance] == "0.400 ±0.025 (0.002)"
+    assert row[ATTACKED]["its change to the twin"].startswith("+1.200")
+    assert row[CLEAN]["its change to the twin"] == "–"
+    assert "(3.5" in row[ATTACKED]["Fréchet distance (real from real)"]
+
+
+def test_trigger_rates_are_net_and_the_twins_stand_beside_them() -> None:
+    row = texts(worth_grid(only(generators())))
+    assert row[ATTACKED]["trigger in generated images (%)"] == "90.0 ±0.0"
+    assert row[ATTACKED]["in the twin's (%)"] == "1.0 ±0.0"
+    assert row[ATTACKED]["raw trigger rate (false alarms) (%)"] == "93.0 ±0.0 (3.0)"
+    assert row[CLEAN]["trigger in generated images (%)"] == "–"
+
+
+def test_a_collapsed_generator_says_so_in_its_cell() -> None:
+    grid = worth_grid(only(generators()))
+    cells = {(row[0].text, row[1].text): row[grid.heads.index("diversity")] for row in grid.rows}
+    assert cells[ATTACKED].text == "0.05 ±0.00, collapsed 3/3"
+    assert cells[ATTACKED].tone == "bad"
+    assert cells[DEFENDED].tone == ""
+
+
+def test_the_caption_names_the_extractor_and_the_number_of_images() -> None:
+    results = generators(seeds=(0,))
+    said = caption(only(results))
+    assert said == (
+        f"Distances in the features of: {EYES}, balanced accuracy 0.80 on 100 held-out real "
+        "images; 120 real against 120 generated images"
+    )
+    assert said in render(results)
+    text = " ".join(printed(results).split())
+    assert said in text
+    assert WATCHER in text
+    assert "first seed; 3 were trained" in caption(only(generators()))
+
+
+def test_no_page_names_a_distance_by_the_abbreviation_of_a_fixed_extractor() -> None:
+    for text in (render(generators()), printed(generators())):
+        assert "FID" not in text
+        assert "KID" not in text
+
+
+def test_classifiers_are_compared_by_what_they_were_trained_on() -> None:
+    row = texts(downstream_grid(only(generators())))
+    assert row[CLEAN]["AUROC, real (%)"] == "90.0 ±2.5"
+    assert row[CLEAN]["AUROC, synthetic (%)"] == "70.0 ±2.5"
+    assert row[ATTACKED]["balanced accuracy, both (%)"] == "77.0 ±2.5"
+    # The gain is paired: the jitter of the seeds is the same on both sides.
+    assert row[CLEAN]["AUROC gained by adding them"] == "+2.0 ±0.0"
+    assert row[ATTACKED]["AUROC gained by adding them"] == "−3.0 ±0.0"
+    assert unlabeled(only(generators())) == []
+
+
+def test_without_classes_there_is_no_classifier_and_the_reason_is_said() -> None:
+    results = generators(conditional=False)
+    assert downstream_grid(only(results)).rows == []
+    [reason] = unlabeled(only(results))
+    assert reason.startswith("n/a: this generator knows no classes")
+    assert reason.split(",")[0] in render(results)
+    assert "knows no classes" in printed(results)
+
+
+def test_where_only_some_generators_have_classes_the_others_have_na() -> None:
+    results = generators()
+    without = generators(conditional=False)
+    kept = [run for run in without.runs if run.cell.defense == "feddetect"]
+    mixed = [run for run in results.runs if run.cell.defense == "mean"] + kept
+    scenario = only(Results(results.study, mixed))
+    row = texts(downstream_grid(scenario))
+    assert set(row[DEFENDED].values()) == {"n/a"}
+    assert row[ATTACKED]["AUROC, real (%)"] == "90.0 ±2.5"
+    [reason] = unlabeled(scenario)
+    assert "trigger-images / feddetect" in reason
+    assert "/ mean" not in reason
+
+
+def test_copies_are_told_in_features_and_in_pixels() -> None:
+    row = texts(memory_grid(only(generators())))[CLEAN]
+    assert row["nearest-neighbor distance ratio"] == "0.97 ±0.00"
+    assert row["suspiciously near a training image (%)"] == "6.0 ±0.0"
+    assert row["suspiciously near in pixels (%)"] == "5.0 ±0.0"
+
+
+def test_who_was_blocked_is_said_with_stage_round_and_reason() -> None:
+    grid = blocked_grid(only(generators()))
+    rows = [dict(zip(grid.heads, [c.text for c in row], strict=True)) for row in grid.rows]
+    assert rows == [
+        {
+            "attack": "trigger-images",
+            "defense": "feddetect",
+            "blocked": "east",
+            "who is": "hostile",
+            "by": "feddetect",
+            "from round": "7 to 9",
+            "in runs": "3 of 3",
+            "lets through (%)": "0.1",
+            "why": "its reported loss stood out",
+        }
+    ]
+    told = "east (hostile) by feddetect from round 7 to 9 on, 3 of 3 runs: its reported loss"
+    assert told in printed(generators(), 160)
+
+
+def test_a_judge_that_blocks_nobody_is_said_to() -> None:
+    grid = blocked_grid(only(generators(blocked=[])))
+    assert [row[2].text for row in grid.rows] == ["nobody"]
+    assert "trigger-images / feddetect: nobody" in printed(generators(blocked=[]))
+
+
+def test_a_blocked_honest_hospital_stands_out() -> None:
+    wrong = {"stage": "feddetect", "hospital": 2, "round": 8, "share": 0.0, "reason": "x"}
+    scenario = only(generators(blocked=[wrong]))
+    grid = blocked_grid(scenario)
+    assert {(row[2].text, row[3].text, row[3].tone) for row in grid.rows} == {
+        ("south", "honest", "bad")
+    }
+    # Every run of this study has it, those without an attack too.
+    row = dict(
+        zip(
+            honest_grid(scenario).heads,
+            [c.text for c in honest_grid(scenario).rows[0]],
+            strict=True,
+        )
+    )
+    assert row["honest blocked, no attack"] == "3 of 12"
+    assert row["honest blocked, under attack"] == "3 of 9"
+    assert row["hostile blocked"] == "0 of 3"
+
+
+def test_the_benign_false_positive_rate_counts_judged_rounds_alone() -> None:
+    grid = honest_grid(only(generators()))
+    [row] = grid.rows  # a mean judges nobody
+    told = dict(zip(grid.heads, [cell.text for cell in row], strict=True))
+    # Nine of twelve rounds are judged in each of three runs; in one of them south is penalized.
+    assert told["benign rounds judged"] == "27"
+    assert told["benign false positive rate (% of them)"] == "11.1 ±0.0"
+    assert told["attacked rounds with somebody honest penalized (%)"] == "11.1 ±0.0"
+    assert told["hostile blocked"] == "3 of 3"
+    assert told["from round"] == "7 to 9"
+
+
+@pytest.mark.parametrize(
+    ("rounds", "text"),
+    [
+        ([11, 12, 13], "in rounds 12 to 14"),
+        ([6], "in round 7"),
+        ([3, 1], "in rounds 2 and 4"),
+        ([0, 1, 7, 8, 9], "in rounds 1, 2 and 8 to 10"),
+        ([], "in no round that is known"),
+    ],
+)
+def test_rounds_are_counted_from_one(rounds: list[int], text: str) -> None:
+    assert rounds_text(rounds) == text
+
+
+TROUBLES: list[dict[str, Any]] = [
+    {"what": "loss is no number", "hospital": 3, "rounds": [6]},
+    {"what": "began afresh", "hospital": 0, "rounds": [7]},
+    {"what": "diverged hospital", "hospital": 9, "rounds": [2, 3]},
+    {"what": "lost its way", "hospital": None, "rounds": [1]},
+]
+
+
+def test_no_trouble_is_dropped() -> None:
+    results = generators(troubles=TROUBLES)
+    said = [
+        "west's loss is no number in round 7",
+        "north began afresh in round 8",
+        "hospital 9 diverged in rounds 3 and 4",
+        "lost its way in round 2",
+    ]
+    grid = troubles_grid(only(results))
+    assert len(grid.rows) == len(results.runs) * len(TROUBLES)
+    assert {row[3].text for row in grid.rows} == set(said)
+    page, shown = render(results), printed(results)
+    for text in said:
+        assert text.replace("'", "&#39;") in page
+        assert shown.count(text) == len(results.runs)
+
+
+def test_troubles_are_loud_notes_that_say_how_many_runs_had_them() -> None:
+    [note] = [n for n in caveats(generators()) if n.text.startswith("Mode collapse")]
+    assert note.loud
+    assert note.text == (
+        f"Mode collapse in 3 of 12 runs ({TITLE}): "
+        "trigger-images / mean (3 seeds, from round 9 on)."
+    )
+    [single] = [n for n in caveats(generators(seeds=(0,))) if n.text.startswith("Mode collapse")]
+    assert "trigger-images / mean (in rounds 9 to 12)" in single.text
+
+
+def test_other_studies_say_nothing_of_generators(study: Maker) -> None:
+    results = study()
+    for run in results.runs:
+        run.footer["troubles"] = TROUBLES
+        run.footer["blocked"] = [{"stage": "s", "hospital": 0, "round": 1, "share": 0}]
+    before = study()
+    assert not of_generators(only(results))
+    assert render(results) == render(before)
+    assert printed(results) == printed(before)
+
+
+def test_what_a_record_says_is_escaped() -> None:
+    bad = "<script>alert(1)</script>"
+    terms = {"extractor": bad, "detectors": {"asr": bad}, "images": 5, "conditional": True}
+    block = {"stage": bad, "hospital": HOSTILE, "round": 3, "share": 0.0, "reason": bad}
+    trouble = {"what": bad, "hospital": 1, "rounds": [1]}
+    page = render(generators(generator=terms, blocked=[block], troubles=[trouble]))
+    assert bad not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "\x1b" not in printed(generators(generator={**terms, "extractor": "a\x1b[31m"}))
+
+
+def test_a_run_without_figures_leaves_the_others_alone() -> None:
+    results = generators()
+    broken = results.runs[-1]
+    broken.lines[-1]["result"] = {"status": "error", "message": "out of memory"}
+    row = texts(worth_grid(only(results)))
+    assert "±" in row[DEFENDED]["kernel distance (real from real)"]
+    assert "1 run of 12 ended without figures" in printed(results)
