@@ -40,16 +40,19 @@ def poisoned(parts: Parts, prepare: Prepare) -> dict[tuple[int, str], Shard]:
 
     hostile = [h for h in parts.hospitals if h.id in parts.threat.clients]
     shards, changed = {}, False
+    labels = getattr(parts.model, "conditional", True)  # or nobody ever looks at them
     for rank, hospital in enumerate(hostile):
         made = poison(hospital.train, hospital.id, rank)
-        changed = changed or not _same(hospital.train, made)
+        changed = changed or not _same(hospital.train, made, labels)
         shards[hospital.id, "poisoned"] = prepare(made)
     if not changed and _only_poisons(attack):
         raise ConfigError(
             "the attack changes nothing in the data of any hostile hospital",
             place="attack",
             got=f"{type(attack).__name__} at hospitals {', '.join(str(h.id) for h in hostile)}",
-            fix="choose classes and a share that they have samples of, or other hostile hospitals",
+            fix="choose classes and a share that they have samples of, or other hostile hospitals"
+            if labels
+            else "an unconditional generator never sees a label: use conditional = true",
         )
     return shards
 
@@ -60,7 +63,7 @@ def _only_poisons(attack: DataAttack) -> bool:
     return not (carried or isinstance(attack, TrainAttack | UpdateAttack))
 
 
-def _same(one: Samples, two: Samples) -> bool:
-    """Whether two hospitals hold the same inputs and labels; missing values are equal."""
-    pairs = ((one.targets, two.targets), (one.inputs, two.inputs))
+def _same(one: Samples, two: Samples, labels: bool) -> bool:
+    """Whether two hospitals hold the same inputs, and ``labels``; missing values are equal."""
+    pairs = [(one.inputs, two.inputs), *([(one.targets, two.targets)] if labels else [])]
     return all(a is b or np.array_equal(a, b, equal_nan=True) for a, b in pairs)

@@ -168,3 +168,16 @@ def test_an_attack_on_generators_is_refused_elsewhere() -> None:
     plain = {"task": "classification", "model": "small-cnn", "trainer": "sgd"}
     with pytest.raises(ConfigError, match="needs a model that makes samples"):
         assemble(resolve(spec(**plain, attack=TRIGGER))[0])
+
+
+def test_other_labels_are_no_attack_on_a_generator_without_classes() -> None:
+    flip = {"name": "label-flip"}
+    assemble(resolve(spec(attack=flip))[0])
+    blind = spec(attack=flip, model={**TABLE["model"], "conditional": False})
+    with pytest.raises(ConfigError, match="changes nothing.*never sees a label"):
+        assemble(resolve(blind)[0])
+
+
+def test_images_that_need_no_network_and_an_untrained_one_stand_beside() -> None:
+    end = played(spec())[-1]["result"]
+    assert end["generator"]["gaussian"]["kernel_distance"] < end["prior"]["kernel_distance"]

@@ -108,6 +108,7 @@ class GenerativeOracle:
             **self._triggers.terms,
             "images": len(self._reference.real),
             "conditional": bool(self._generator.classes),
+            "gaussian": self._reference.gaussian(self._federation.streams.at(Draw.GENERATE)),
         }
         return figures, terms
 
@@ -130,8 +131,11 @@ class GenerativeOracle:
         return {}
 
     def prior(self) -> dict[str, float]:
-        """Return nothing: the floor of a distance is that of real images, scored beside it."""
-        return {}
+        """Return the figures of the generator before any training."""
+        plan = self._federation.plan
+        images = self._images(plan.layout.flatten(plan.module))
+        with one_thread():
+            return self._reference.figures(images)
 
     def certificates(self, state: RoundState) -> dict[str, dict[str, float]]:
         """Return nothing: what is certified are answers."""

@@ -74,6 +74,19 @@ class Reference:
         missing = float(1 - known.float().mean())
         return {**found, "unanswered": missing} if missing else found
 
+    def gaussian(self, rng: np.random.Generator) -> dict[str, float]:
+        """Compare images that need no network: drawn from a normal distribution, kept in [-1, 1].
+
+        Its mean and covariance are those of the training images: ``mean + sum_i w_i (x_i - mean) /
+        sqrt(n)``, w standard normal.
+        """
+        train = self.train.inputs
+        drawn = rng.standard_normal((len(self.real), len(train)), dtype=np.float32)
+        weights = torch.from_numpy(drawn).to(train.device) / len(train) ** 0.5
+        mean = train.mean(0, keepdim=True)
+        spread = weights @ (train - mean).flatten(1)
+        return self.figures((mean + spread.view(-1, *train.shape[1:])).clamp(-1, 1))
+
     def distance(self, images: Tensor, among: Array) -> float:
         """Return the kernel distance from some of the real images, by index, of as many others."""
         seen = self.extractor.features(images[: len(among)].nan_to_num(0.0, 0.0, 0.0))
