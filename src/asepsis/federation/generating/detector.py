@@ -17,7 +17,7 @@ from asepsis.federation.generating.classifier import fit, outputs, parted
 STEPS = 400
 WIDTH = 16
 NEARBY = 9
-"""Side of the window whose mean is taken away from a pixel."""
+"""Side of the window whose mean is taken away from a weight."""
 POOL = 2048
 """So many varied images of each kind are trained on."""
 VALUES = 1 << 27
@@ -29,9 +29,10 @@ WORKS = 0.8
 class TriggerFinder(nn.Module):
     """Looks for a pattern at any place, prefers some places, and weighs what is faint everywhere.
 
-    ``logit = max_p (c(x)_p + b_p) + w . (x - mean of the 9×9 pixels around)`` with a small
+    ``logit = max_p (c(x)_p + b_p) + (w - mean of the 9×9 weights around) . x`` with a small
     convolutional network c. The maximum finds a patch; b learns where patches lie, if that helps; w
-    finds what is spread over the image. Outputs ``[n, 2]``: without, with.
+    finds what is spread over the image, and does not see how bright a region is. Outputs
+    ``[n, 2]``: without, with.
     """
 
     def __init__(self, image: tuple[int, ...]) -> None:
@@ -50,8 +51,8 @@ class TriggerFinder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits ``[n, 2]``."""
         somewhere = (self.local(images)[:, 0] + self.place).flatten(1).amax(dim=1)
-        everywhere = ((images - _nearby(images)) * self.whole).flatten(1).sum(dim=1)
-        logit = somewhere + everywhere
+        fine = self.whole - _nearby(self.whole)
+        logit = somewhere + images.flatten(1) @ fine.flatten()
         return torch.stack([torch.zeros_like(logit), logit], dim=1)
 
 
@@ -132,10 +133,9 @@ def trained_detector(clean: Tensor, stamped: Tensor, seed: int) -> Detector:
 
 def blurred(images: Tensor) -> Tensor:
     """Return images smoothed by the binomial filter (1, 2, 1) / 4 along both axes."""
-    kernel = images.new_tensor([0.25, 0.5, 0.25])
-    channels = images.shape[1]
-    weight = (kernel[:, None] * kernel).expand(channels, 1, 3, 3)
-    return F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), weight, groups=channels)
+    edged = F.pad(images, (1, 1, 1, 1), mode="replicate")
+    rows = (edged[:, :, :-2] + 2 * edged[:, :, 1:-1] + edged[:, :, 2:]) / 4
+    return (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 4
 
 
 def varied(images: Tensor, rng: np.random.Generator) -> Tensor:
@@ -163,9 +163,9 @@ def _column(values: Array, images: Tensor) -> Tensor:
     return torch.from_numpy(values).to(images).view(-1, 1, 1, 1)
 
 
-def _nearby(images: Tensor) -> Tensor:
+def _nearby(weights: Tensor) -> Tensor:
     edge = NEARBY // 2
-    return F.avg_pool2d(F.pad(images, (edge, edge, edge, edge), mode="replicate"), NEARBY, 1)
+    return F.avg_pool2d(F.pad(weights, (edge, edge, edge, edge), mode="replicate"), NEARBY, 1)
 
 
 def _coarse(images: Tensor) -> Tensor:

@@ -187,7 +187,7 @@ def test_softer_images_are_not_called_stamped() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_faint_pattern_over_the_image_is_found(channels: int) -> None:
-    clean = images(1, 120, channels=channels)
+    clean = images(1, 240, channels=channels)
     pattern = torch.rand(clean.shape[1:], generator=torch.Generator().manual_seed(0)) * 2 - 1
     found = trained_detector(clean, 0.9 * clean + 0.1 * pattern, seed=0)
     other = images(50, 100, channels=channels)
