@@ -181,3 +181,11 @@ def test_other_labels_are_no_attack_on_a_generator_without_classes() -> None:
 def test_images_that_need_no_network_and_an_untrained_one_stand_beside() -> None:
     end = played(spec())[-1]["result"]
     assert end["generator"]["gaussian"]["kernel_distance"] < end["prior"]["kernel_distance"]
+
+
+def test_the_last_distance_has_an_interval_over_patients() -> None:
+    end = played(spec())[-1]["result"]
+    over = end["over_patients"]
+    assert over["low"] < over["value"] < over["high"]
+    assert over["value"] == pytest.approx(end["last"]["kernel_distance"])
+    assert over["patients"] > 20

@@ -60,6 +60,7 @@ class GenerativeOracle:
             classes=len(federation.facts.classes),
             seed=seed,
         )
+        self._patients = compared.groups
         sizes = [len(hospital.test) for hospital in federation.hospitals]
         self._owner = np.repeat(hospitals, sizes)[self._where]
         self._triggers = Triggers(federation, probes or {}, compared)
@@ -127,8 +128,13 @@ class GenerativeOracle:
         return judged(seen.evidence, truth)
 
     def over_patients(self, row: Tensor) -> dict[str, float]:
-        """Return nothing: a distance is of a whole set, and drawing images twice would bias it."""
-        return {}
+        """Return the kernel distance with its 95 % interval over patients of the test set."""
+        with one_thread():
+            found = self._reference.interval(
+                self._images(row), self._patients, self._federation.streams.at(Draw.BOOTSTRAP)
+            )
+        patients = len(np.unique(self._patients))
+        return {"value": found.mean, "low": found.low, "high": found.high, "patients": patients}
 
     def prior(self) -> dict[str, float]:
         """Return the figures of the generator before any training."""

@@ -16,8 +16,10 @@ from asepsis.metrics.generation import (
     diversity,
     frechet_distance,
     kernel_distance,
+    kernel_interval,
     precision_recall,
 )
+from asepsis.metrics.intervals import Interval
 
 COLLAPSED = 0.1
 """Generated images whose spread is below this share of the real ones' are nearly all one."""
@@ -86,6 +88,11 @@ class Reference:
         mean = train.mean(0, keepdim=True)
         spread = weights @ (train - mean).flatten(1)
         return self.figures((mean + spread.view(-1, *train.shape[1:])).clamp(-1, 1))
+
+    def interval(self, images: Tensor, groups: Array, rng: np.random.Generator) -> Interval:
+        """Return the kernel distance and its 95 % interval over patients, who are ``groups``."""
+        seen = self.extractor.features(images.nan_to_num(0.0, 0.0, 0.0))
+        return kernel_interval(self.features, seen, rng, groups)
 
     def distance(self, images: Tensor, among: Array) -> float:
         """Return the kernel distance from some of the real images, by index, of as many others."""
