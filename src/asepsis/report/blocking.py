@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from asepsis.experiments.penalties import Block, blame, blamed, blocks, hostile, judged, named
 from asepsis.experiments.results import Run
@@ -138,24 +138,3 @@ def _hit(runs: list[Run], *, honest: bool) -> Cell:
 def _many(run: Run, *, honest: bool) -> int:
     bad = len(hostile(run))
     return len(run.resolved.get("hospitals", [])) - bad if honest else bad
-
-
-def told(scenario: Scenario) -> list[str]:
-    """Say of every defense that blocked anybody under attack whom, when and why."""
-    return [_sentence(f) for f in scenario.findings if f.attacked and _of(f, lambda b: True)]
-
-
-def _of(finding: Finding, which: Callable[[Block], bool]) -> list[Block]:
-    return [b for run, _ in finding.group.good for b in blocks(run) if which(b)]
-
-
-def _sentence(finding: Finding) -> str:
-    caught, wronged = _of(finding, lambda b: b.hostile), _of(finding, lambda b: not b.hostile)
-    runs = len(finding.group.good)
-    said = []
-    for found, who in ((caught, "hostile"), (wronged, "honest")):
-        if found:
-            why = ", ".join(dict.fromkeys(b.reason for b in found if b.reason))
-            text = f"blocked {len(found)} {who} of {runs} runs from round {_rounds(found).text} on"
-            said.append(text + (f" ({why})" if why else ""))
-    return f"{finding.defense} {' and '.join(said)} under {finding.attack}."

@@ -18,7 +18,9 @@ from asepsis.report.grids import Cell, Grid
 from asepsis.report.wording import Scale, bounds, counted, plus_minus
 
 NOTHING = Cell("–", -math.inf)
-SHARE, PLAIN = Scale("share"), Scale("nn_ratio")
+SHARE = Scale("share")
+UNTRAINED = "before any training"
+NETLESS = "normal, without network"
 WORTH = [
     "kernel distance (real from real)",
     "its change to the twin",
@@ -35,6 +37,8 @@ FIGURES = {"auroc": "AUROC", "balanced_accuracy": "balanced accuracy", "accuracy
 MEMORY = {
     "nn_ratio": "nearest-neighbor distance ratio",
     "nn_ratio_pixels": "ratio in pixels",
+    "stranger_ratio": "strangers as nearest",
+    "stranger_ratio_pixels": "strangers as nearest in pixels",
     "memorized": "suspiciously near a training image (%)",
     "memorized_pixels": "suspiciously near in pixels (%)",
     "copies": "exact copies (%)",
@@ -82,8 +86,45 @@ def _detectors(terms: dict[str, Any]) -> list[Any]:
 
 
 def worth_grid(scenario: Scenario) -> Grid:
-    """Return how far generated images are from real ones, and how many carry the trigger."""
-    return _grid(scenario, WORTH, _worth)
+    """Return how far generated images are from real ones, and how many carry the trigger.
+
+    The first rows are of images that no federation has made.
+    """
+    first = [
+        row
+        for name, figures in (
+            (UNTRAINED, {run.cell.seed: run.footer.get("prior") for run in scenario.runs}),
+            (NETLESS, {run.cell.seed: _gaussian(run) for run in scenario.runs}),
+        )
+        if (row := _untaught(name, [found for found in figures.values() if found]))
+    ]
+    return _grid(scenario, WORTH, _worth, first)
+
+
+def _gaussian(run: Run) -> dict[str, float] | None:
+    found: dict[str, float] | None = (run.footer.get("generator") or {}).get("gaussian")
+    return found
+
+
+def _untaught(name: str, figures: list[dict[str, float]]) -> list[Cell]:
+    """Return the row of images that nobody trained for, one set of figures a seed."""
+    if not figures:
+        return []
+
+    def over(figure: str) -> Interval:
+        return t_interval([one.get(figure, math.nan) for one in figures])
+
+    return [
+        Cell(name, ""),
+        NOTHING,
+        _over_floor("kernel_distance", over("kernel_distance"), over("kernel_floor")),
+        NOTHING,
+        NOTHING,
+        NOTHING,
+        _over_floor("frechet_distance", over("frechet_distance"), over("frechet_floor")),
+        *(_cell(Scale(figure), over(figure)) for figure in ("precision", "recall", "diversity")),
+        NOTHING,
+    ]
 
 
 def _worth(finding: Finding) -> list[Cell]:
@@ -100,10 +141,16 @@ def _worth(finding: Finding) -> list[Cell]:
     ]
 
 
-def _grid(scenario: Scenario, heads: list[str], tell: Callable[[Finding], list[Cell]]) -> Grid:
+def _grid(
+    scenario: Scenario,
+    heads: list[str],
+    tell: Callable[[Finding], list[Cell]],
+    first: Sequence[list[Cell]] = (),
+) -> Grid:
     """Make a row of each finding with figures; columns that nobody fills are left out."""
     usable = [f for f in scenario.findings if f.group.good and not f.passive]
     rows = [[Cell(f.attack, f.attack), Cell(f.defense, f.defense), *tell(f)] for f in usable]
+    rows = [*first, *rows]
     heads = ["attack", "defense", *heads]
     kept = [i for i in range(len(heads)) if i < 2 or any(row[i] is not NOTHING for row in rows)]
     rows = rows if len(kept) > 2 else []
@@ -122,8 +169,12 @@ def _figure(group: Group, name: str) -> Cell:
 
 
 def _beside(group: Group, name: str, floor: str) -> Cell:
+    return _over_floor(name, group.metric(name), group.metric(floor))
+
+
+def _over_floor(name: str, found: Interval, least: Interval) -> Cell:
     """Write a distance, and behind it that of real from other real images."""
-    scale, found, least = Scale(name), group.metric(name), group.metric(floor)
+    scale = Scale(name)
     if not found.n:
         return NOTHING
     behind = f" ({scale.digits(least.mean)})" if least.n else ""
@@ -168,12 +219,14 @@ def _raw(finding: Finding) -> Cell:
     return Cell(f"{raw.text} ({SHARE.digits(false.mean)})", seen.mean, raw.hint + finds)
 
 
-def downstream_grid(scenario: Scenario) -> Grid:
+def downstream_grid(scenario: Scenario, figures: int = len(FIGURES)) -> Grid:
     """Return how good classifiers are that were trained on real, generated or both images.
 
-    A generator without classes has n/a there; :func:`unlabeled` says why.
+    Only the first so many ``figures`` are shown. A generator without classes has n/a there;
+    :func:`unlabeled` says why.
     """
-    return _grid(scenario, _downstream_heads(scenario), lambda f: _downstream(f, scenario))
+    known = _known(scenario)[:figures]
+    return _grid(scenario, _downstream_heads(known), lambda f: _downstream(f, known))
 
 
 def _known(scenario: Scenario) -> list[str]:
@@ -186,19 +239,18 @@ def _known(scenario: Scenario) -> list[str]:
     ]
 
 
-def _downstream_heads(scenario: Scenario) -> list[str]:
-    known = _known(scenario)
+def _downstream_heads(known: list[str]) -> list[str]:
     heads = [f"{FIGURES[name]}, {TRAINED_ON[s]} (%)" for name in known for s in SOURCES]
     first = [f"{FIGURES[known[0]]} gained by adding them"] if known else []
     return [*heads, *first]
 
 
-def _downstream(finding: Finding, scenario: Scenario) -> list[Cell]:
-    group, known = finding.group, _known(scenario)
+def _downstream(finding: Finding, known: list[str]) -> list[Cell]:
+    group = finding.group
     names = [f"{DOWNSTREAM}{source}/{name}" for name in known for source in SOURCES]
     if not any(group.metric(name).n for name in names):
         why = unlabeled_reason(group)
-        return [Cell("n/a", -math.inf, why) for _ in _downstream_heads(scenario)]
+        return [Cell("n/a", -math.inf, why) for _ in _downstream_heads(known)]
     cells = [_cell(SHARE, group.metric(name)) for name in names]
     return [*cells, _cell(SHARE, _gain(group, known[0]), change=True)] if known else cells
 
@@ -253,16 +305,8 @@ def memory_grid(scenario: Scenario) -> Grid:
 
 def _memory(group: Group, names: Sequence[str]) -> list[Cell]:
     found = {name: t_interval(_tails(group, f"{MEMORIZATION}{name}")) for name in names}
-    return [
-        _cell(PLAIN if name.startswith("nn_ratio") else SHARE, interval)
-        for name, interval in found.items()
-    ]
+    return [_cell(Scale(f"{MEMORIZATION}{name}"), interval) for name, interval in found.items()]
 
 
 def _tails(group: Group, name: str) -> list[float]:
     return [run.tail(name) for run, _ in group.good]
-
-
-def in_short(scenario: Scenario) -> str:
-    """Say how many images were compared and with what, for a terminal."""
-    return ". ".join(filter(None, [caption(scenario), detectors(scenario)])) + "."

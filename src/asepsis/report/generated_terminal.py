@@ -29,7 +29,9 @@ def print_generated(scenario: Scenario, console: Console) -> None:
     for line in filter(None, (caption(scenario), detectors(scenario))):
         console.print(Padding(printable(f"{line}.", "dim"), (0, 0, 0, 1)))
     if not unlabeled(scenario):
-        _table(console, "What a classifier learns from them", downstream_grid(scenario), 2)
+        _table(
+            console, "What a classifier learns from them", downstream_grid(scenario, figures=1), 2
+        )
     for line in unlabeled(scenario):
         console.print(Padding(printable(f"Classifiers: {line}", "dim"), (0, 0, 0, 1)))
     _table(console, "What the generator gives away", memory_grid(scenario), 2)
@@ -42,7 +44,8 @@ def _table(console: Console, title: str, grid: Grid, keys: int) -> None:
     """Print a grid whose first columns name its rows."""
     if not grid.rows:
         return
-    names = [" / ".join(cell.text for cell in row[:keys]) for row in grid.rows]
+    parts = [[cell.text for cell in row[:keys] if cell.text != "–"] for row in grid.rows]
+    names = [" / ".join(part) for part in parts]
     cells = [[cell.text for cell in row[keys:]] for row in grid.rows]
     console.print()
     console.print(printable(title, "bold"))

@@ -106,8 +106,13 @@ class Scale:
         Example:
             >>> Scale("accuracy").digits(0.8234), Scale("psnr").digits(21.456)
             ('82.3', '21.46')
+            >>> Scale("kernel_distance").digits(0.0234), Scale("kernel_distance").digits(1234.5)
+            ('0.023', '1234')
         """
-        return number(100 * value if self.share else value, self.measure.digits)
+        digits = self.measure.digits
+        if self.measure.relative and math.isfinite(value) and abs(value) >= 10:
+            digits = max(0, digits - int(math.log10(abs(value))))  # without bounds, it may be huge
+        return number(100 * value if self.share else value, digits)
 
     def value(self, value: float) -> str:
         """Write a value with its unit."""

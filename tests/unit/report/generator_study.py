@@ -23,6 +23,16 @@ HOSPITALS = ["north", "east", "south", "west"]
 HOSTILE = 1
 EYES = "small classifier trained on the real training images (seeded)"
 WATCHER = "small classifier of images with and without the trigger"
+UNTAUGHT = {
+    "kernel_distance": 5.0,
+    "kernel_floor": 0.002,
+    "frechet_distance": 1234.5,
+    "frechet_floor": 3.5,
+    "precision": 0.0,
+    "recall": 0.1,
+    "diversity": 0.2,
+    "collapsed": 0.0,
+}
 COLLAPSE = {"what": "mode collapse", "hospital": None, "rounds": [8, 9, 10, 11]}
 
 
@@ -55,6 +65,7 @@ def metrics_of(spec: Experiment, *, conditional: bool = True) -> dict[str, float
         "collapsed": float(hit and plain),
         "memorization/nn_ratio": 0.97,
         "memorization/nn_ratio_pixels": 1.0,
+        "memorization/stranger_ratio": 1.25,
         "memorization/memorized": 0.06,
         "memorization/memorized_pixels": 0.05,
     }
@@ -171,7 +182,9 @@ def lines_of(spec: Experiment, *, conditional: bool = True, **footer: Any) -> li
             "detectors": {"asr": WATCHER},
             "images": 120,
             "conditional": conditional,
+            "gaussian": {**UNTAUGHT, "kernel_distance": 0.7, "diversity": 0.9},
         },
+        "prior": {**UNTAUGHT, "kernel_distance": 5.0 + JITTER[spec.seed % 3]},
         "troubles": [COLLAPSE] if tail["collapsed"] else [],
         "blocked": [found] if caught else [],
         **footer,

@@ -67,6 +67,21 @@ def test_distances_stand_beside_their_floor_and_their_interval() -> None:
     assert "(3.5" in row[ATTACKED]["Fréchet distance (real from real)"]
 
 
+def test_images_that_no_federation_made_come_first() -> None:
+    grid = worth_grid(only(generators()))
+    assert [row[0].text for row in grid.rows[:2]] == [
+        "before any training",
+        "normal, without network",
+    ]
+    row = texts(grid)["before any training", "–"]
+    # The four cells of a seed share it: three values, not twelve.
+    assert row["kernel distance (real from real)"] == "5.000 ±0.025 (0.002)"
+    assert row["Fréchet distance (real from real)"] == "1234 ±0.000 (3.500)"
+    assert row["trigger in generated images (%)"] == "–"
+    assert texts(grid)["normal, without network", "–"]["diversity"] == "0.90 ±0.00"
+    assert "before any training " in printed(generators())
+
+
 def test_trigger_rates_are_net_and_the_twins_stand_beside_them() -> None:
     row = texts(worth_grid(only(generators())))
     assert row[ATTACKED]["trigger in generated images (%)"] == "90.0 ±0.0"
@@ -140,6 +155,7 @@ def test_where_only_some_generators_have_classes_the_others_have_na() -> None:
 def test_copies_are_told_in_features_and_in_pixels() -> None:
     row = texts(memory_grid(only(generators())))[CLEAN]
     assert row["nearest-neighbor distance ratio"] == "0.97 ±0.00"
+    assert row["strangers as nearest"] == "1.25 ±0.00"
     assert row["suspiciously near a training image (%)"] == "6.0 ±0.0"
     assert row["suspiciously near in pixels (%)"] == "5.0 ±0.0"
 
