@@ -39,8 +39,8 @@ class Schedule:
     drawn hospital never answers; ``stragglers`` the chance that one manages only
     ``straggler_work`` of its local steps. ``sampling``: a cohort of ``fixed`` size, or each
     hospital by itself with that chance (``poisson``, which privacy accountants assume). With
-    ``ema`` > 0 the model that is released and scored is the moving average ``a <- ema a + (1 -
-    ema) w`` of the global models; hospitals go on from ``w``.
+    ``ema`` > 0 the model that is released and scored is the moving average ``a <- d a + (1 - d) w``
+    of the global models, ``d = min(ema, t / (9 + t))`` after t rounds; hospitals go on from ``w``.
     """
 
     rounds: int

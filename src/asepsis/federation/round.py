@@ -113,7 +113,8 @@ def averaged(state: RoundState, ema: float) -> RoundState:
     """Move the average of the global models, where there is one, towards the new one."""
     if state.average is None:
         return state
-    return replace(state, average=torch.lerp(state.row, state.average, ema))
+    decay = min(ema, state.round / (9 + state.round))  # or it would remember the untrained model
+    return replace(state, average=torch.lerp(state.row, state.average, decay))
 
 
 def received(

@@ -319,14 +319,14 @@ def test_a_server_step_that_overflows_leaves_all_of_the_server_s_state_alone() -
 
 
 def test_the_released_model_is_the_moving_average_of_the_global_ones() -> None:
-    federation, _ = assemble(parts(schedule=Schedule(rounds=3, ema=0.75)))
+    federation, _ = assemble(parts(schedule=Schedule(rounds=3, ema=0.2)))
     engine = make_engine("serial")
     engine.start(federation.plan)
     state = federation.begin()
     expected = state.row
-    for _ in range(3):
+    for decay in (1 / 10, 2 / 11, 0.2):
         state, _ = play_round(federation, engine, state)
-        expected = 0.75 * expected + 0.25 * state.row
+        expected = decay * expected + (1 - decay) * state.row
     assert torch.allclose(state.released, expected, atol=1e-6)
     assert not torch.equal(state.released, state.row)
     assert same_state(RoundState.from_tensors(state.tensors()).tensors(), state.tensors())
