@@ -88,8 +88,8 @@ class FedDetect:
     each one's count grows by one and ``w_i <- w_i decay^count_i`` (steeper each time), then w is
     normalized; ``delta = sum_i w_i x_i``. The weights start equal and REPLACE claimed counts.
     A screen that only handed them on would do nothing before a rule that ignores weights, and
-    less before one that caps them: therefore this is the rule. Losses that are not finite are
-    flagged in any case. ``margin``: flagged only if the score also exceeds the
+    less before one that caps them: therefore this is the rule. After warm-up, losses that are not
+    finite are always flagged. ``margin``: flagged only if the score also exceeds the
     round's median score by so much (0.35 for 10 to 20 hospitals). State: counts by client id.
 
     A forest nearly always finds someone. Measured in 300 benign rounds with losses from N(1, 0.1):
