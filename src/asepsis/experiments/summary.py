@@ -41,6 +41,8 @@ def round_line(
     }
     if outcome.critic_loss:
         result["critic_loss"] = {str(i): loss for i, loss in outcome.critic_loss.items()}
+    if outcome.told_loss:
+        result["told_loss"] = {str(client): loss for client, loss in outcome.told_loss.items()}
     if outcome.afresh:
         result["afresh"] = list(outcome.afresh)
     if revealed:

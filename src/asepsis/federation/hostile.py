@@ -194,14 +194,19 @@ def craft(
 
 
 def report(federation: Federation, replies: list[Reply], hostile: tuple[int, ...]) -> list[Reply]:
-    """Let hostile hospitals report what honest ones report on average, if they lie about it."""
+    """Let hostile hospitals report what honest ones report on average, if they lie about it.
+
+    Reports that are no number are left out: nobody imitates a NaN.
+    """
     honest = [reply for reply in replies if reply.client not in hostile]
     if federation.threat.telemetry == "own" or not honest:
         return replies
 
+    names = set.intersection(*(set(other.side) for other in honest))
+    values = {name: [o.side[name] for o in honest if math.isfinite(o.side[name])] for name in names}
+    side = {name: sum(known) / len(known) for name, known in values.items() if known}
+
     def told(reply: Reply) -> Reply:
-        names = set.intersection(*(set(other.side) for other in honest))
-        side = {name: sum(o.side[name] for o in honest) / len(honest) for name in names}
         return replace(reply, side={**reply.side, **side})
 
     return [told(reply) if reply.client in hostile else reply for reply in replies]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,14 +13,14 @@ from torch import Tensor
 from asepsis.core.contracts import Engine
 from asepsis.core.desk import Desk
 from asepsis.core.stages import RoundEvent
-from asepsis.core.updates import Delivery, Individual, Reply, State, individual
+from asepsis.core.updates import Delivery, Individual, State, individual
 from asepsis.defenses.reports import Outcome, StageReport
 from asepsis.federation.desk import desk_in
 from asepsis.federation.federation import Cohort, Federation, RoundState
 from asepsis.federation.observing import Seen, observed, tampered
-from asepsis.federation.sending import carried, updates
+from asepsis.federation.sending import Sent, carried, updates
 
-CRITIC = "critic_loss"
+LOSS, CRITIC = "loss", "critic_loss"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,8 +28,10 @@ class RoundOutcome:
     """What happened in a round, for the record and for metrics.
 
     ``sent`` are the rows as they left the hospitals, ``received`` the row they trained from,
-    ``channel`` what the channel counted, ``critic_loss`` that of hospitals that train a generator,
-    ``afresh`` hospitals that threw away what they keep, because it was no number.
+    ``channel`` what the channel counted. ``train_loss`` is what hospitals measured while they
+    trained, ``critic_loss`` too of those that train a generator; ``told_loss`` is what those say
+    it was who say something else, NaN of who is silent. ``afresh`` are hospitals that threw away
+    what they keep, because it was no number.
     """
 
     round: int
@@ -46,6 +49,7 @@ class RoundOutcome:
     protected: tuple[StageReport, ...] = ()
     audited: tuple[bytes, ...] = ()
     critic_loss: dict[int, float] = field(default_factory=dict)
+    told_loss: dict[int, float] = field(default_factory=dict)
     afresh: tuple[int, ...] = ()
 
 
@@ -86,7 +90,7 @@ def play_round(
         round=t,
         cohort=cohort,
         hostile=made.hostile,
-        train_loss={reply.client: told_in(reply, "loss") for reply in made.replies},
+        train_loss={client: value_in(side, LOSS) for client, side in made.measured.items()},
         crafted=made.crafted,
         server=outcome,
         void=void,
@@ -98,15 +102,32 @@ def play_round(
         protected=made.protected,
         audited=lines,
         critic_loss={
-            reply.client: told_in(reply, CRITIC) for reply in made.replies if CRITIC in reply.side
+            client: value_in(side, CRITIC)
+            for client, side in made.measured.items()
+            if CRITIC in side
         },
+        told_loss=told_otherwise(made),
         afresh=made.afresh,
     )
 
 
-def told_in(reply: Reply, name: str) -> float:
-    """Return one value of a hospital's telemetry, NaN where it reports none."""
-    return float(reply.side.get(name, float("nan")))
+def value_in(side: Mapping[str, float], name: str) -> float:
+    """Return one value of a hospital's telemetry, NaN where there is none."""
+    return float(side.get(name, math.nan))
+
+
+def told_otherwise(made: Sent) -> dict[int, float]:
+    """Return the loss that hospitals say they had, of those that had another one."""
+    pairs = {
+        reply.client: (value_in(reply.side, LOSS), value_in(made.measured[reply.client], LOSS))
+        for reply in made.replies
+    }
+    return {client: told for client, (told, own) in pairs.items() if not same(told, own)}
+
+
+def same(one: float, other: float) -> bool:
+    """Whether two values are equal, or both no number."""
+    return one == other or (math.isnan(one) and math.isnan(other))
 
 
 def averaged(state: RoundState, ema: float) -> RoundState:

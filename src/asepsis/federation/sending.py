@@ -26,10 +26,12 @@ class Sent:
     """What hospitals send in a round, and how it came about.
 
     ``homes`` is what all hospitals keep for themselves; those ``afresh`` threw it away.
+    ``measured`` is what each measured while it trained, whatever it says of it in ``replies``.
     """
 
     homes: State
     afresh: tuple[int, ...]
+    measured: Mapping[int, Mapping[str, float]]
     minds: State
     replies: list[Reply]
     hostile: tuple[int, ...]
@@ -63,6 +65,7 @@ def updates(
 
     minds, own, notes = hospitals.train(federation, state.attack, cohort, hostile, facts, told)
     replies = sorted([*replies, *own], key=lambda reply: reply.client)
+    measured = {reply.client: reply.side for reply in replies}
     announced = federation.pipeline.announce(state.pipeline)
     exempt = () if federation.threat.attested and not _crafts(federation) else hostile
     replies, reports = protected(federation, replies, exempt, facts.round, desk, announced, told)
@@ -73,7 +76,7 @@ def updates(
         replies = bound if federation.threat.attested else saying(replies, bound)
     replies = hospitals.report(federation, replies, hostile)
     seconds = {"training": training, "attack": time.perf_counter() - started - training}
-    return Sent(homes, afresh, minds, replies, hostile, notes | crafted, reports, seconds)
+    return Sent(homes, afresh, measured, minds, replies, hostile, notes | crafted, reports, seconds)
 
 
 def kept(homes: State, replies: list[Reply]) -> State:

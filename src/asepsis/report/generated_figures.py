@@ -191,6 +191,8 @@ def _small(image: Array, side: int) -> Array:
 def loss_plots(scenario: Scenario, name: str) -> list[Plot]:
     """Draw every cell's losses by hospital, of the first seed, and mark who was blocked when.
 
+    Losses are those that hospitals measured; where they say others, these are dashed.
+
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
@@ -205,13 +207,14 @@ def loss_plots(scenario: Scenario, name: str) -> list[Plot]:
 def _losses(run: Run, finding: Finding, name: str) -> Plot:
     bad, caught = hostile(run), blocks(run)
     highlighted = [*sorted(bad), *(b.hospital for b in caught if not b.hostile)]
-    figure, (above, below) = plots.panels(len(highlighted) + 2, 2)
+    figure, (above, below) = plots.panels(len(highlighted) + len(_told(run)) + 2, 2)
     for axes, key, label in (
         (above, "train_loss", "generator's loss"),
         (below, "critic_loss", "critic's loss"),
     ):
         _panel(axes, run, key, highlighted, caught, labeled=axes is above)
         plots.dress(axes, "round" if axes is below else "", label)
+    _draw_told(above, run)
     start = finding.group.runs[0].cell.spec.threat.starts_at
     if finding.attacked and start > 0:
         for axes in (above, below):
@@ -252,6 +255,21 @@ def _panel(
         axes.plot(*series[client], color=color, lw=1.9, ls=style, label=label, zorder=3 + i)
         _mark(axes, series[client], [b for b in caught if b.hospital == client], color)
     _scale(axes, series)
+
+
+def _told(run: Run) -> dict[int, tuple[Array, Array]]:
+    """Return the losses that hospitals say they had, where they had others."""
+    told = _series(run, "told_loss")
+    return {client: line for client, line in told.items() if np.isfinite(line[1]).any()}
+
+
+def _draw_told(axes: Axes, run: Run) -> None:
+    """Draw what hospitals say beside what they measured: it is all that a defense sees."""
+    bad = hostile(run)
+    for client, line in _told(run).items():
+        label = plots.safe(f"what {named(run, client)} says")
+        color = SERIES[1] if client in bad else INK
+        axes.plot(*line, color=color, lw=1.2, ls=(0, (4, 2)), label=label, zorder=8)
 
 
 def _mark(axes: Axes, line: tuple[Array, Array], caught: Sequence[Block], color: str) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
+import torch
 
+from asepsis.core.updates import Reply
+from asepsis.experiments.resolve import resolve
 from asepsis.experiments.run import RunOptions, run_experiment
 from asepsis.experiments.spec import Experiment, parse
 from asepsis.experiments.store import rounds_of
+from asepsis.federation.build import assemble
+from asepsis.federation.hostile import report
 
 TABLE: dict[str, Any] = {
     "dataset": "breast-cancer",
@@ -59,3 +65,50 @@ def test_it_is_said_where_everybody_is_hostile_in_a_round_too() -> None:
     few = {"hospitals": 5, "rounds": 3, "participation": 0.6}
     found = bounds(federation=few, attack="sign-flip", threat={"hostile": [0, 1, 2, 3]})
     assert found == FALL
+
+
+def rounds(**changes: Any) -> list[dict[str, Any]]:
+    made: Experiment = parse(Experiment, {**TABLE, **changes})
+    lines = run_experiment(made, None, RunOptions(engine="serial"))
+    return [line["result"] for line in rounds_of(lines)]
+
+
+def test_the_record_has_the_loss_of_who_mimics_and_what_it_says_instead() -> None:
+    threat = {"hostile": [4]}
+    own = rounds(attack="label-flip", threat=threat)
+    mimics = rounds(attack="label-flip", threat={**threat, "telemetry": "mimic"})
+    for lies, says in zip(mimics, own, strict=True):
+        assert lies["train_loss"] == says["train_loss"]
+        honest = [lies["train_loss"][client] for client in "0123"]
+        assert lies["told_loss"] == {"4": pytest.approx(sum(honest) / 4)}
+        assert "told_loss" not in says
+
+
+def test_the_record_has_the_losses_of_who_is_silent() -> None:
+    for line in rounds(defenses=[CLIPPED]):
+        assert all(math.isfinite(loss) for loss in line["train_loss"].values())
+        assert list(line["told_loss"]) == list(line["train_loss"])
+        assert all(math.isnan(loss) for loss in line["told_loss"].values())
+
+
+def replies(*sides: dict[str, float]) -> list[Reply]:
+    return [Reply(client, torch.zeros(1), 1.0, side) for client, side in enumerate(sides)]
+
+
+def mimicked(*sides: dict[str, float]) -> dict[str, float]:
+    """Return what a last, hostile hospital says."""
+    made: Experiment = parse(Experiment, {**TABLE, "threat": {"telemetry": "mimic"}})
+    federation, _ = assemble(resolve(made)[0])
+    told = report(federation, replies(*sides), (len(sides) - 1,))
+    assert [reply.side for reply in told[:-1]] == list(sides[:-1])
+    return dict(told[-1].side)
+
+
+def test_who_mimics_leaves_out_what_is_no_number() -> None:
+    good, broken = {"loss": 1.0, "critic_loss": math.nan}, {"loss": math.nan, "critic_loss": 2.0}
+    own = {"loss": 9.0, "critic_loss": 8.0}
+    assert mimicked(good, {"loss": 3.0, "critic_loss": 4.0}, broken, own) == {
+        "loss": 2.0,
+        "critic_loss": 3.0,
+    }
+    assert mimicked(good, good, own) == {"loss": 1.0, "critic_loss": 8.0}

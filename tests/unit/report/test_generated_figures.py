@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 import struct
 import zlib
@@ -193,6 +194,22 @@ def test_losses_that_are_no_number_or_enormous_are_drawn_all_the_same() -> None:
     assert "nan" not in svg.lower()
     _, same = svg_of(results, "none", "mean")
     assert svg == same
+
+
+def test_what_a_hospital_says_is_drawn_dashed_beside_its_loss() -> None:
+    pytest.importorskip("matplotlib")
+    results = generators(seeds=(0,))
+    for run in results.runs:
+        for item in run.rounds:
+            item["told_loss"] = {"0": math.nan}
+            if item["hostile"]:
+                item["told_loss"][str(item["hostile"][0])] = 1.5
+    _, plain = svg_of(generators(seeds=(0,)), "trigger-images", "mean")
+    _, svg = svg_of(results, "trigger-images", "mean")
+    assert svg.count("stroke-dasharray: 4.") == plain.count("stroke-dasharray: 4.") + 2
+    assert "what east says" in svg
+    _, clean = svg_of(results, "none", "mean")
+    assert "says" not in clean  # who is silent has no line
 
 
 def test_every_loss_missing_is_no_plot() -> None:
