@@ -23,6 +23,7 @@ SENTENCES = {
     "began afresh": "{} began afresh",
 }
 """What is said of a hospital; whatever else happened is said in the record's own words."""
+DIVERGED = "diverged"
 
 
 def rounds_text(rounds: Sequence[int]) -> str:
@@ -50,7 +51,7 @@ def _stretch(part: list[int]) -> list[str]:
 def sentence(run: Run, trouble: dict[str, Any]) -> str:
     """Say what went wrong, at whom and when, as in ``mode collapse in rounds 12 to 40``."""
     what, hospital = str(trouble["what"]), trouble.get("hospital")
-    said = what
+    said = "the federation diverged" if what == DIVERGED else what
     if hospital is not None:
         name = named(run, int(hospital))
         said = SENTENCES.get(what, f"{what} at {{}}").format(name)

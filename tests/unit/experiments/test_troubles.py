@@ -49,6 +49,41 @@ def test_all_losses_being_large_is_no_hospital_diverging() -> None:
     assert troubles([round_(0, train_loss={"0": 4e3, "1": 5e3, "2": 6e3})]) == []
 
 
+def test_most_hospitals_diverging_at_once_is_told_of_none_in_particular() -> None:
+    rounds = [
+        round_(0, train_loss={"0": 2e4, "1": -3e4, "2": 1.0}),
+        round_(1, train_loss={"0": 2e4, "1": 2e4}),
+        round_(2, train_loss={"0": 2e4}),
+        round_(3, critic_loss={"0": -2e4, "1": -3e4, "2": -4e4}),
+    ]
+    assert troubles(rounds) == [{"what": "diverged", "hospital": None, "rounds": [0, 1, 2, 3]}]
+
+
+def test_a_hospital_is_compared_with_the_others_of_which_there_may_be_one() -> None:
+    rounds = [round_(0, train_loss={"0": 2.0, "1": 3e3}), round_(1, train_loss={"0": 2e3})]
+    assert troubles(rounds) == [{"what": "diverged hospital", "hospital": 1, "rounds": [0]}]
+
+
+def test_critics_diverge_by_an_absolute_bound_only() -> None:
+    """A Wasserstein critic's loss is a distance, below zero and large; others' says nothing."""
+    rounds = [
+        round_(0, critic_loss={"0": 0.1, "1": -5e3, "2": 0.1}),
+        round_(1, critic_loss={"0": 0.1, "1": -5e4, "2": 0.1}),
+        round_(2, critic_loss={"0": 0.1, "1": 0.1, "2": math.nan}),
+    ]
+    assert troubles(rounds) == [
+        {"what": "diverged hospital", "hospital": 1, "rounds": [1]},
+        {"what": "loss is no number", "hospital": 2, "rounds": [2]},
+    ]
+
+
+def test_a_hospital_whose_two_losses_are_no_numbers_is_told_of_once_a_round() -> None:
+    broken = {"0": math.nan, "1": 1.0, "2": 1.0}
+    assert troubles([round_(0, train_loss=broken, critic_loss=broken)]) == [
+        {"what": "loss is no number", "hospital": 0, "rounds": [0]}
+    ]
+
+
 def test_losses_of_classifiers_are_not_judged() -> None:
     line = round_(0, train_loss={"0": 1.0, "1": 1e9})
     del line["critic_loss"]
@@ -59,8 +94,9 @@ def test_who_is_shut_out_to_the_end_is_blocked_since_then() -> None:
     rounds = [
         judged(0, {"0": 1.0, "3": 0.5}),
         judged(1, {"0": 0.0, "3": 0.005}),
-        judged(2, {"0": 1.0, "3": 0.001}),
-        judged(3, {"0": 1.0}),
+        *[judged(number, {"0": 1.0, "3": 0.004}) for number in (2, 3, 4)],
+        judged(5, {"0": 1.0, "3": 0.001}),
+        judged(6, {"0": 1.0}),
     ]
     assert blocked(rounds, {"feddetect": "its reported loss stood out"}) == [
         {
@@ -79,3 +115,32 @@ def test_stages_block_each_for_itself() -> None:
         ("exclude", 1),
         ("krum", 0),
     ]
+
+
+def selected(number: int, dropped: set[int]) -> dict[str, Any]:
+    shares = {str(client): float(client not in dropped) for client in range(4)}
+    return judged(number, shares, "multi-krum")
+
+
+def who(rounds: list[dict[str, Any]]) -> list[tuple[int, int]]:
+    return [(one["hospital"], one["round"]) for one in blocked(rounds, {})]
+
+
+def test_who_was_not_selected_in_the_last_rounds_is_not_blocked() -> None:
+    """A rule that drops somebody in every round drops somebody in the last ones too."""
+    rounds = [selected(number, {3, number % 3}) for number in range(12)]
+    assert who(rounds) == [(3, 0)]
+    unlucky = [selected(number, {3, 0 if number >= 8 else number % 3}) for number in range(12)]
+    assert who(unlucky) == [(3, 0)]
+    longer = [*unlucky, selected(12, {3, 0})]
+    assert who(longer) == [(0, 8), (3, 0)]
+
+
+def test_in_a_short_run_who_is_shut_out_from_the_first_round_to_the_last_is_blocked() -> None:
+    rounds = [selected(number, {3, min(number, 2)}) for number in range(4)]
+    assert who(rounds) == [(3, 0)]
+
+
+def test_a_hospital_that_is_seldom_drawn_is_not_blocked_by_one_round() -> None:
+    rounds = [judged(number, {"0": 1.0, "1": 1.0}, "krum") for number in range(8)]
+    assert who([*rounds, judged(8, {"0": 1.0, "2": 0.0}, "krum")]) == []
