@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -22,7 +22,7 @@ Round = Mapping[str, Any]
 Found = dict[str, Any]
 
 
-def troubles(rounds: list[Round]) -> list[Found]:
+def troubles(rounds: Sequence[Round]) -> list[Found]:
     """Return what went wrong: ``what``, at which ``hospital`` (None: all), in which ``rounds``.
 
     ``mode collapse``: generated images are nearly all one. ``loss is no number``, ``began
@@ -86,7 +86,7 @@ def _far_from_others(losses: Mapping[int, float]) -> Iterable[int]:
             yield client
 
 
-def blocked(rounds: list[Round], why: Mapping[str, str]) -> list[Found]:
+def blocked(rounds: Sequence[Round], why: Mapping[str, str]) -> list[Found]:
     """Return who was blocked by which stage, from which round on, for which reason.
 
     A hospital is blocked from the first round after which the stage never lets through 1 % of its
