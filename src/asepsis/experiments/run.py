@@ -40,6 +40,8 @@ from asepsis.federation.scoring.truth import Truth
 from asepsis.metrics.backdoor import model_pixels
 
 CHECKPOINT_SECONDS = 2.0
+WRITING = 0.05
+"""At most this share of the time goes into checkpoints: what hospitals keep may be large."""
 TAIL = 5
 PICTURES = 6
 SHOWN = 8
@@ -134,7 +136,7 @@ class _Run:
         self.book.begin(self.state)
         path = store.record(self.name) if store else None
         self.record = Record(path, [self._header(), *kept])
-        self._saved = time.monotonic()
+        self._saved, self._writing = time.monotonic(), 0.0
 
     def _header(self) -> Line:
         return {
@@ -226,7 +228,7 @@ class _Run:
         self.record.append(round_line(outcome, metrics, revealed, seconds))
         self._hang(outcome.round)
         self.options.on_round(self.state.round)
-        if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+        if time.monotonic() - self._saved > max(CHECKPOINT_SECONDS, self._writing / WRITING):
             self._save()
 
     def _hang(self, round_: int) -> None:
@@ -307,9 +309,11 @@ class _Run:
             write_tensors(checkpoint, self.state.tensors())
 
     def _save(self) -> None:
+        began = time.monotonic()
         if self.store is not None:
             write_tensors(self.store.checkpoint(self.name), self.state.tensors())
         self._saved = time.monotonic()
+        self._writing = self._saved - began
 
     def _keep_pictures(self) -> None:
         """Keep what attack and inspectors have to show; of data that are not public, nothing."""

@@ -175,9 +175,18 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write named tensors as safetensors; two names of one tensor become two tensors."""
+    """Write named tensors as safetensors; two names of one tensor become two tensors.
+
+    Raises:
+        StoreError: they are more than :func:`read_tensors` reads.
+    """
+    if sum(tensor.nbytes for tensor in tensors.values()) > LARGEST_CHECKPOINT:
+        raise _too_large(path)  # before it is copied
     own = {name: tensor.clone(memory_format=contiguous_format) for name, tensor in tensors.items()}
-    write_atomic(path, save(own))
+    content = save(own)
+    if len(content) > LARGEST_CHECKPOINT:
+        raise _too_large(path)
+    write_atomic(path, content)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor] | None:
@@ -190,7 +199,7 @@ def read_tensors(path: Path) -> dict[str, Tensor] | None:
         return None
     with guarded(path):
         if path.stat().st_size > LARGEST_CHECKPOINT:
-            raise StoreError("the checkpoint is too large", place=str(path))
+            raise _too_large(path)
         content = path.read_bytes()
     try:
         return load(content)
@@ -198,6 +207,16 @@ def read_tensors(path: Path) -> dict[str, Tensor] | None:
         raise StoreError(
             f"the checkpoint is corrupt ({error})", place=str(path), fix="delete it and run again"
         ) from None
+
+
+def _too_large(path: Path) -> StoreError:
+    return StoreError(
+        "the checkpoint is too large",
+        place=str(path),
+        got=f"more than {LARGEST_CHECKPOINT >> 20:,} MiB",
+        fix="take a smaller model or fewer hospitals (those that train a generator keep its "
+        "critic and their optimizers' moments), or run it from Python without a folder",
+    )
 
 
 def write_lines(path: Path, lines: Sequence[bytes]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,8 @@ def run(made: Experiment, store: Store | None = None, **options: Any) -> list[Li
 def test_a_memory_with_two_names_for_one_tensor_is_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(run_module, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(run_module, "WRITING", math.inf)
     made, rounds = spec(observe=["guest"]), list[int]()
     store = Store(tmp_path).open()
     with pytest.raises(Cancelled):

@@ -91,6 +91,28 @@ def test_a_run_killed_while_writing_resumes_bit_equal(tmp_path: Path) -> None:
     assert results(resumed) == results(run_experiment(spec(), None, serial()))
 
 
+@pytest.mark.parametrize(("seconds", "times"), [(0.001, 10), (0.5, 3)])
+def test_checkpoints_take_a_small_share_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, times: int
+) -> None:
+    """Rounds of one second: one checkpoint after every third, or after eleven where it is slow."""
+    now, written = [0.0], list[float]()
+
+    def slow(*_: object) -> None:
+        now[0] += seconds
+        written.append(now[0])
+
+    def passes(_: int) -> None:
+        now[0] += 1.0
+
+    monkeypatch.setattr(run_module, "write_tensors", slow)
+    monkeypatch.setattr(run_module.time, "monotonic", lambda: now[0])
+    made = spec(attack=None, threat={}, federation={"hospitals": 6, "rounds": 30})
+    run_experiment(made, Store(tmp_path).open(), serial(on_round=passes))
+    assert len(written) == times
+    assert len(written) * seconds <= 0.05 * now[0]
+
+
 def test_a_prefix_changes_nothing_but_the_time(tmp_path: Path) -> None:
     store = Store(tmp_path).open()
     run_experiment(spec(attack=None), store, serial())

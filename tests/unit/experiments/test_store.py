@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from asepsis.core.errors import StoreError
+from asepsis.experiments import store as store_module
 from asepsis.experiments.store import (
     Record,
     Store,
@@ -84,6 +85,24 @@ def test_tensors_round_trip_and_corruption_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="corrupt"):
         read_tensors(path)
     assert read_tensors(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize("most", [3000, 4010])
+def test_tensors_that_could_not_be_read_again_are_refused_when_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """Too large by their content of 4,000 bytes, or by what is written around it."""
+    path, row = tmp_path / "c.safetensors", {"row": torch.zeros(1000)}
+    write_tensors(path, {"row": torch.ones(1)})
+    monkeypatch.setattr(store_module, "LARGEST_CHECKPOINT", most)
+    with pytest.raises(StoreError, match="too large"):
+        write_tensors(path, row)
+    kept = read_tensors(path)
+    assert kept is not None
+    assert kept["row"].tolist() == [1.0]
+    monkeypatch.setattr(store_module, "LARGEST_CHECKPOINT", 5000)
+    write_tensors(path, row)
+    assert read_tensors(path) is not None
 
 
 def test_two_processes_cannot_write_to_one_folder(tmp_path: Path) -> None:
