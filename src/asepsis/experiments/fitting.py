@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from asepsis.attacks.backdoor.badnets import AUTO, BadNets
+from asepsis.attacks.backdoor.badnets import AUTO
 from asepsis.core.contracts import Attack
 from asepsis.core.registry import build, options_of, split_spec
 
@@ -17,8 +17,9 @@ FITTED = "fitted"
 def recorded(asked: Attack, attack: Attack, *, public: bool) -> dict[str, Any]:
     """Return a fitted attack's options as a record may hold them.
 
-    Of public data, all. Of other data those that were asked for or are defaults, a trigger's name
-    and its own such options among them; for the rest, which may be a patient's value, ``fitted``.
+    Of public data, all. Of other data those that were asked for or are defaults, the name of any
+    attack's ``trigger`` and its own such options among them; for the rest, which may be a
+    patient's value, ``fitted``.
 
     Example:
         >>> fitted = BadNets(trigger={"name": "waveform", "amplitude": 0.731})
@@ -29,8 +30,9 @@ def recorded(asked: Attack, attack: Attack, *, public: bool) -> dict[str, Any]:
     if public:
         return options
     told = _told(options_of(asked), options)
-    if isinstance(asked, BadNets) and isinstance(attack, BadNets):
-        told["trigger"] = _trigger(asked.trigger, attack.trigger)
+    before, after = (getattr(one, "trigger", None) for one in (asked, attack))
+    if isinstance(before, str | Mapping) and isinstance(after, str | Mapping):
+        told["trigger"] = _trigger(before, after)
     return told
 
 

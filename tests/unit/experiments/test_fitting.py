@@ -78,6 +78,16 @@ def test_what_was_asked_for_is_told() -> None:
     assert told["trigger"]["threshold"] == FITTED
 
 
+def test_of_a_trigger_on_images_what_was_asked_for_is_told() -> None:
+    spec = {"name": "blended", "alpha": 0.3}
+    asked = build("attack", {"name": "trigger-images", "trigger": spec})
+    images = np.zeros((4, 8, 8), np.uint8)
+    own = Samples(images, np.arange(4) % 2, np.arange(4), np.arange(4))
+    told = recorded(asked, asked.fitted(own, DataFacts(Kind.IMAGE, ("a", "b"))), public=False)
+    assert {name: told["trigger"][name] for name in spec} == spec
+    assert FITTED not in told["trigger"].values()
+
+
 def test_of_public_data_everything_is_told() -> None:
     asked = build("attack", "badnets")
     attack = asked.fitted(numbers(), DataFacts(Kind.TABLE, ("a", "b")))

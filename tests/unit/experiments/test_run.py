@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def test_checkpoints_take_a_small_share_of_the_time(
         now[0] += 1.0
 
     monkeypatch.setattr(run_module, "write_tensors", slow)
-    monkeypatch.setattr(run_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     made = spec(attack=None, threat={}, federation={"hospitals": 6, "rounds": 30})
     run_experiment(made, Store(tmp_path).open(), serial(on_round=passes))
     assert len(written) == times
