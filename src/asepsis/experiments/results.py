@@ -272,9 +272,11 @@ def floor_of(run: Run, twin: Run, read: Callable[[Run, str], T], metric: str = "
 def excess_of(run: Run, asr: float, floor: float) -> float:
     """Return the excess success; NaN where the floor leaves fewer than ten test samples above it.
 
-    Samples of the target class are among those counted: the record does not tell them apart.
+    Samples of the target class are among those counted: the record does not tell them apart. Of a
+    generator as many of its images are tested as it says, which may be fewer than test samples.
     """
     tested = sum(counts[-1] for counts in run.resolved.get("samples", []))
+    tested = int(run.footer.get("generator", {}).get("images", tested))
     few = tested > 0 and (1 - floor) * tested < MINIMUM
     return math.nan if few else excess_success(asr, floor)
 

@@ -114,6 +114,13 @@ def test_a_floor_that_leaves_few_samples_leaves_nothing_to_measure() -> None:
     assert math.isnan(excess_of(runs[-1], 1.0, 0.6))
 
 
+def test_of_a_generator_the_images_that_were_compared_are_counted() -> None:
+    runs, _ = made_of({"badnets": (STRONG, "mean", [fading(6)])})
+    runs[-1].footer["generator"] = {"images": 18}
+    assert math.isnan(excess_of(runs[-1], 1.0, 0.5))  # 9 of 18
+    assert excess_of(runs[-1], 1.0, 0.4) == 1.0  # 10.8
+
+
 def test_the_paired_figure_is_that_of_the_departure() -> None:
     runs, study = made_of({"badnets": (STRONG, "mean", [fading(6)] * 3)})
     floor = next(name for name in runs[0].rounds[4]["metrics"] if name.startswith("floor/"))
