@@ -26,6 +26,8 @@ from asepsis.metrics.neighbors import (
 NAN = float("nan")
 NEIGHBORS = 3
 QUANTILE = 0.05
+FEWEST = 10
+"""A class with fewer samples has no spread of its own."""
 
 
 def kernel_distance(real: Array, fake: Array) -> float:
@@ -149,6 +151,27 @@ def diversity(real: Array, fake: Array) -> float:
     return mean_distance(fake) / spread if spread > 0 else NAN
 
 
+def class_diversity(real: Array, fake: Array, labels: Array) -> float:
+    """Smallest :data:`diversity` within a class: 0 where all samples of one class are the same.
+
+    Over classes of at least ten samples; NaN without any. Spread between the classes does not
+    count.
+
+    Args:
+        real: features ``[n, f]``.
+        fake: features ``[n, f]``, each made of the class of the real sample beside it.
+        labels: the classes ``[n]``.
+
+    Example:
+        >>> one, two = np.arange(10.0)[:, None], np.full((10, 1), 7.0)
+        >>> class_diversity(np.vstack([one, one]), np.vstack([one, two]), np.repeat([0, 1], 10))
+        0.0
+    """
+    where = [labels == label for label in np.unique(labels)]
+    found = [diversity(real[own], fake[own]) for own in where if own.sum() >= FEWEST]
+    return float(np.nanmin(found)) if not np.isnan(found).all() else NAN
+
+
 def nearest_neighbor_ratio(fake: Array, train: Array, held_out: Array) -> float:
     """Median over generated samples of (distance to the nearest training sample / held-out one).
 
@@ -168,7 +191,7 @@ def nearest_neighbor_ratio(fake: Array, train: Array, held_out: Array) -> float:
         >>> nearest_neighbor_ratio(np.array([[0.0], [8.0]]), train, strangers)
         0.0
     """
-    if not (len(fake) and _finite(fake, train, held_out)):
+    if not (len(fake) and len(train) and len(held_out) and _finite(fake, train, held_out)):
         return NAN
     size = min(len(train), len(held_out))
     near, far = (neighbor_distances(fake, spread_out(pool, size)) for pool in (train, held_out))

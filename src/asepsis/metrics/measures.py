@@ -78,6 +78,7 @@ MEASURES: Final = {
     "frechet_distance": DISTANCE,
     "frechet_floor": DISTANCE,
     "diversity": PLAIN,
+    "class_diversity": PLAIN,
     "nn_ratio": PLAIN,
     "nn_ratio_pixels": PLAIN,
     "stranger_ratio": PLAIN,

@@ -8,6 +8,7 @@ import pytest
 from asepsis.core.samples import Array
 from asepsis.metrics import neighbors
 from asepsis.metrics.generation import (
+    class_diversity,
     diversity,
     frechet_distance,
     kernel_distance,
@@ -202,6 +203,18 @@ def test_a_copy_of_both_leans_on_neither() -> None:
     same = drawn(0, 10, 2)
     assert nearest_neighbor_ratio(same, same, same) == 1.0
     assert stranger_ratio(same, same, same) == 1.0
+
+
+def test_the_least_diverse_class_is_found_and_small_classes_say_nothing() -> None:
+    labels = np.repeat([0, 1, 2], [40, 30, 9])
+    real, fake = drawn(0, 79, 3), drawn(1, 79, 3)
+    fake[labels == 1] *= 0.2
+    fake[labels == 2] = 0
+    fake += 50 * labels[:, None]  # spread between the classes is none within
+    wanted = diversity(real[labels == 1], fake[labels == 1])
+    assert class_diversity(real, fake, labels) == wanted == pytest.approx(0.2, abs=0.05)
+    assert diversity(real, fake) > 5
+    assert np.isnan(class_diversity(real[:9], fake[:9], labels[:9]))
 
 
 def test_figures_without_an_estimate_are_nan() -> None:
