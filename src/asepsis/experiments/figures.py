@@ -12,6 +12,8 @@ from asepsis.core.registry import catalog
 from asepsis.core.stages import Inspection
 from asepsis.experiments.naming import label_of, watcher_label
 from asepsis.experiments.spec import Study
+from asepsis.federation.generating.downstream import FIGURES as WORTH
+from asepsis.federation.generating.memory import NAMES
 from asepsis.metrics.hospitals import UNSEEN
 from asepsis.metrics.inspection import Planted, inspection_metrics
 from asepsis.metrics.multilabel import finding_backdoor
@@ -46,20 +48,15 @@ OF_GENERATED = (
     "precision",
     "recall",
     "diversity",
+    "class_diversity",
     "collapsed",
     "backdoor/seen",
     "backdoor/false_positives",
+    "backdoor/true_positives",
 )
 """Figures of a set of generated images beside real ones."""
-GIVEN_AWAY = (
-    "nn_ratio",
-    "nn_ratio_pixels",
-    "stranger_ratio",
-    "stranger_ratio_pixels",
-    "memorized",
-    "memorized_pixels",
-)
-"""How near generated images come to those trained on."""
+OF_STRANGERS = "floor/"
+"""``memorization/floor/FIGURE`` is the same of real images that nobody trained on."""
 CLEAN = "floor:"
 """``inspect/INSPECTOR/floor:FIGURE`` is the same of the model that nobody attacked."""
 
@@ -128,12 +125,11 @@ def figures() -> frozenset[str]:
 
 def generated() -> frozenset[str]:
     """Return the names of the figures of generated images."""
-    worth = classification_metrics(np.eye(2), np.arange(2))
     return frozenset(
         {
             *OF_GENERATED,
-            *(f"{DOWNSTREAM}{source}/{name}" for source in SOURCES for name in worth),
-            *(f"{MEMORIZATION}{name}" for name in GIVEN_AWAY),
+            *(f"{DOWNSTREAM}{source}/{name}" for source in SOURCES for name in WORTH),
+            *(f"{MEMORIZATION}{beside}{name}" for beside in ("", OF_STRANGERS) for name in NAMES),
         }
     )
 

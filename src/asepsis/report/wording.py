@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from asepsis.experiments.figures import DOWNSTREAM, MEMORIZATION
+from asepsis.experiments.figures import DOWNSTREAM, MEMORIZATION, OF_STRANGERS
 from asepsis.metrics.hospitals import UNSEEN
 from asepsis.metrics.intervals import Interval
 from asepsis.metrics.measures import Measure, measure
@@ -67,7 +67,9 @@ class Scale:
             source, _, figure = self.name.removeprefix(DOWNSTREAM).partition("/")
             return f"{Scale(figure).label}, trained on {TRAINED_ON.get(source, source)} images"
         if self.name.startswith(MEMORIZATION):
-            return Scale(self.name.removeprefix(MEMORIZATION)).label
+            figure = self.name.removeprefix(MEMORIZATION)
+            real = " of real images nobody trained on" if figure.startswith(OF_STRANGERS) else ""
+            return Scale(figure.removeprefix(OF_STRANGERS)).label + real
         return LABELS.get(self.name, self.name.removeprefix("backdoor/").replace("_", " "))
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from asepsis.experiments.spec import Experiment, parse
 from asepsis.experiments.store import Store, read_tensors, results_of, rounds_of
 from asepsis.federation.build import assemble
 from asepsis.federation.generating import detector, downstream, extractor, kept
+from asepsis.federation.generating.oracle import GenerativeOracle
 
 TABLE: dict[str, Any] = {
     "dataset": {"name": "phantom", "n": 240, "size": 16},
@@ -35,8 +37,7 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for module in (extractor, detector, downstream):
         monkeypatch.setattr(module, "STEPS", 40)
     yield
-    for known in (kept.extractor_of, kept.detector_of, kept.worth_of_real):
-        known.cache_clear()
+    kept.forget()
 
 
 def spec(**changes: Any) -> Experiment:
@@ -58,7 +59,8 @@ def test_every_round_has_distances_beside_their_floors() -> None:
         figures = line["result"]["metrics"]
         assert figures["kernel_distance"] > figures["kernel_floor"]
         assert figures["frechet_distance"] > figures["frechet_floor"]
-        assert {"precision", "recall", "diversity", "collapsed"} <= figures.keys()
+        named = {"precision", "recall", "diversity", "class_diversity", "collapsed"}
+        assert named <= figures.keys()
         assert set(line["result"]["critic_loss"]) == {"0", "1", "2", "3"}
     assert lines[0]["result"]["resolved"]["primary"] == "kernel_distance"
 
@@ -66,7 +68,9 @@ def test_every_round_has_distances_beside_their_floors() -> None:
 def test_the_end_says_what_images_are_worth_and_with_which_eyes() -> None:
     end = played(spec())[-1]["result"]
     wanted = {f"downstream/{which}/auroc" for which in ("real", "synthetic", "both")}
-    assert wanted | {"memorization/nn_ratio"} <= end["tail"].keys()
+    given = {"memorization/nn_ratio", "memorization/floor/nn_ratio"}
+    assert wanted | given <= end["tail"].keys()
+    assert "test images against" in end["generator"]["floor"]
     assert "small classifier" in end["generator"]["extractor"]
     assert end["generator"]["images"] > 0
 
@@ -113,6 +117,44 @@ def test_the_trigger_of_an_attack_is_looked_for_and_on_the_twin_is_the_floor() -
     assert floor["floor:true_positives/own"] > 0.9
 
 
+def test_a_detector_that_does_not_tell_images_apart_gives_no_rate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(detector, "WORKS", 1.1)
+    for changes, name in (
+        ({"attack": TRIGGER}, "asr"),
+        ({"probes": {"own": TRIGGER}}, "floor/own"),
+    ):
+        end = played(spec(**changes))[-1]["result"]
+        assert math.isnan(end["last"][name])
+        assert math.isnan(end["tail"][name])
+        assert end["generator"]["blind"] == [name]
+        assert "does not tell them apart" in end["generator"]["detectors"][name]
+    assert {"floor:seen/own", "floor:false_positives/own", "floor:true_positives/own"} <= set(
+        end["last"]
+    )
+
+
+def test_too_few_validation_images_for_a_detector_are_told() -> None:
+    few = {**TABLE["dataset"], "n": 80}
+    end = played(spec(dataset=few, attack=TRIGGER))[-1]["result"]
+    assert math.isnan(end["last"]["asr"])
+    assert "backdoor/seen" not in end["last"]
+    assert "validation images, fewer than the 20" in end["generator"]["detectors"]["asr"]
+
+
+@pytest.mark.parametrize("attack", [None, TRIGGER])
+def test_what_is_given_away_is_asked_of_honest_hospitals(attack: dict[str, Any] | None) -> None:
+    """In the twin alike: else an attack would change the figure by being named."""
+    federation, oracle = assemble(resolve(spec(attack=attack))[0])
+    assert isinstance(oracle, GenerativeOracle)
+    reference = oracle._reference
+    shards = [federation.plan.shards[i, "clean"].inputs for i in range(4)]
+    assert torch.equal(reference.known, torch.cat(shards[:3]))
+    assert torch.equal(reference.train.inputs, torch.cat(shards))
+    assert len(reference.strangers)
+
+
 def test_without_the_hostile_hospital_attack_and_twin_are_one(tmp_path: Path) -> None:
     without = [{"name": "exclude", "hospitals": [3]}, {"name": "mean"}]
     one, two = (played(spec(attack=a, defenses=without)) for a in (TRIGGER, None))
@@ -138,7 +180,9 @@ def test_pictures_are_kept_in_a_few_rounds(tmp_path: Path) -> None:
 def test_a_critic_that_is_no_number_is_told_and_does_not_end_the_run() -> None:
     wild = {**TABLE["trainer"], "critic_lr": 1e30}
     end = played(spec(trainer=wild))[-1]["result"]
-    assert end["troubles"]
+    told = {(found["what"], found["hospital"]): found["rounds"] for found in end["troubles"]}
+    whats = ("update is no number", "began afresh", "loss is no number")
+    assert told == {(what, who): [0, 1, 2, 3] for what in whats for who in range(4)}
     assert end["rounds"] == 4
 
 
@@ -174,7 +218,7 @@ def test_other_labels_are_no_attack_on_a_generator_without_classes() -> None:
     flip = {"name": "label-flip"}
     assemble(resolve(spec(attack=flip))[0])
     blind = spec(attack=flip, model={**TABLE["model"], "conditional": False})
-    with pytest.raises(ConfigError, match="changes nothing.*never sees a label"):
+    with pytest.raises(ConfigError, match=r"changes nothing.*never sees a label"):
         assemble(resolve(blind)[0])
 
 

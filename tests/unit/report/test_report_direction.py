@@ -13,7 +13,7 @@ from report_study import CLASSES, FLIP, PATCH, SEEDS, experiment, record
 from rich.console import Console
 
 from asepsis.experiments.claims import Outcome, measured
-from asepsis.experiments.figures import GIVEN_AWAY, check_figures
+from asepsis.experiments.figures import check_figures, generated
 from asepsis.experiments.plan import Cell, probe_name
 from asepsis.experiments.recovery import recovered
 from asepsis.experiments.results import Results, Run
@@ -207,10 +207,13 @@ def test_claims_compare_distances_and_changes_of_them() -> None:
         "frechet_floor",
         "recall",
         "collapsed",
+        "class_diversity",
+        "backdoor/true_positives",
         "downstream/synthetic/auroc",
         "downstream/both/balanced_accuracy",
         "memorization/nn_ratio",
         "memorization/memorized_pixels",
+        "memorization/floor/stranger_ratio",
     ],
 )
 def test_claims_may_be_about_generated_images(metric: str) -> None:
@@ -221,7 +224,8 @@ def test_every_figure_of_what_a_generator_gives_away_is_known() -> None:
     images = torch.rand(12, 1, 4, 4, generator=torch.Generator().manual_seed(1))
     seen = SimpleNamespace(features=lambda part: part.flatten(1).double().numpy())
     made = memory(cast("Any", seen), images[:4], images[4:8], images[8:])
-    assert set(made) == set(GIVEN_AWAY)
+    known = {name for name in generated() if name.startswith("memorization/")}
+    assert known == {f"memorization/{beside}{name}" for name in made for beside in ("", "floor/")}
 
 
 @pytest.mark.parametrize(
@@ -231,6 +235,12 @@ def test_every_figure_of_what_a_generator_gives_away_is_known() -> None:
         ("downstream/both/auroc", "AUROC, trained on real and synthetic images", "50.0%"),
         ("downstream/real/accuracy", "accuracy, trained on real images", "50.0%"),
         ("memorization/nn_ratio", "nearest-neighbor distance ratio", "0.50"),
+        ("memorization/stranger_ratio", "stranger ratio", "0.50"),
+        (
+            "memorization/floor/nn_ratio",
+            "nearest-neighbor distance ratio of real images nobody trained on",
+            "0.50",
+        ),
         ("backdoor/seen", "trigger in generated images", "50.0%"),
     ],
 )

@@ -1,10 +1,11 @@
-"""What every cell of a study trains alike, once a process: extractor, detectors, baselines."""
+"""What every cell of a study works out alike, once a process: extractors, detectors, baselines."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from typing import Final, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,48 +15,75 @@ from asepsis.federation.generating.detector import Detector, trained_detector
 from asepsis.federation.generating.downstream import worth
 from asepsis.federation.generating.extractor import Extractor, trained_extractor
 
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """Tensors that a cache can key on: equal when their contents are."""
-
-    digest: str
-    tensors: tuple[Tensor, ...] = field(compare=False, repr=False)
-
-    @classmethod
-    def of(cls, *tensors: Tensor) -> Content:
-        """Hash tensors by shape, device and content."""
-        found = hashlib.sha256()
-        for tensor in tensors:
-            found.update(repr((tuple(tensor.shape), tensor.dtype, tensor.device)).encode())
-            found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return cls(found.hexdigest(), tensors)
-
-    @property
-    def shard(self) -> Shard:
-        """The first two tensors as inputs and targets."""
-        return Shard(self.tensors[0], self.tensors[1])
+T = TypeVar("T")
+Key = tuple[Hashable, ...]
+MOST = 64
+"""Of each kind so many results are kept; a study repeats its seeds in every cell."""
 
 
-@lru_cache(maxsize=4)
-def extractor_of(train: Content, classes: int, seed: int) -> Extractor:
-    """Return the frozen classifier trained on these real images."""
-    return trained_extractor(train.shard, classes, seed)
+def digest(*tensors: Tensor) -> str:
+    """Hash tensors by shape, device and content.
+
+    Example:
+        >>> digest(torch.zeros(2)) == digest(torch.zeros(2)), digest(torch.zeros(3))[:8]
+        (True, '1f1ff3aa')
+    """
+    found = hashlib.sha256()
+    for tensor in tensors:
+        found.update(repr((tuple(tensor.shape), tensor.dtype, tensor.device)).encode())
+        found.update(tensor.detach().cpu().contiguous().flatten().numpy().data)
+    return found.hexdigest()
 
 
-@lru_cache(maxsize=16)
-def detector_of(pair: Content, seed: int) -> Detector:
-    """Return what tells images with a trigger, second, from the same without it, first."""
-    clean, stamped = pair.tensors
-    return trained_detector(clean, stamped, seed)
+@dataclass(slots=True)
+class Kept(Generic[T]):
+    """Small results by key, the longest unused forgotten; what they were made of is not kept."""
+
+    most: int = MOST
+    _known: dict[Key, T] = field(default_factory=dict)
+
+    def get(self, key: Key, make: Callable[[], T]) -> T:
+        """Return what is known under a key, or make it."""
+        found = self._known.pop(key, None)
+        found = make() if found is None else found
+        self._known[key] = found  # last: used most recently
+        if len(self._known) > self.most:
+            self._known.pop(next(iter(self._known)))
+        return found
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._known.clear()
 
 
-@lru_cache(maxsize=4)
-def worth_of_real(
-    train: Content, test: Content, classes: int, seed: int
-) -> tuple[tuple[str, float], ...]:
-    """Return what a classifier trained on the real images scores."""
-    return tuple(worth(train.shard, test.shard, classes, seed).items())
+Figures = dict[str, float]
+EXTRACTORS: Final[Kept[Extractor]] = Kept()
+DETECTORS: Final[Kept[Detector]] = Kept()
+FIGURES: Final[Kept[Figures]] = Kept(4 * MOST)
+"""Figures of images that no federation made: of real ones, and of those drawn without network."""
+
+
+def forget() -> None:
+    """Forget everything that was kept."""
+    for known in (EXTRACTORS, DETECTORS, FIGURES):
+        known.clear()
+
+
+def extractor_of(key: str, train: Shard, classes: int, seed: int) -> Extractor:
+    """Return the frozen classifier trained on these real images, whose digest is ``key``."""
+    return EXTRACTORS.get((key, classes, seed), lambda: trained_extractor(train, classes, seed))
+
+
+def detector_of(clean: Tensor, stamped: Tensor, seed: int) -> Detector:
+    """Return what tells images with a trigger from the same without it."""
+    key = digest(clean, stamped), seed
+    return DETECTORS.get(key, lambda: trained_detector(clean, stamped, seed))
+
+
+def worth_of_real(key: str, train: Shard, test: Shard, classes: int, seed: int) -> Figures:
+    """Return what a classifier trained on real images scores; ``key`` is the digest of both."""
+    where = "worth", key, classes, seed
+    return dict(FIGURES.get(where, lambda: worth(train, test, classes, seed)))
 
 
 def joined_shards(shards: list[Shard]) -> Shard:

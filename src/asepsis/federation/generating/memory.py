@@ -21,6 +21,8 @@ FIGURES = {
     "stranger_ratio": stranger_ratio,
     "memorized": memorized,
 }
+SPACES = ("", "_pixels")
+NAMES = tuple(f"{name}{space}" for name in FIGURES for space in SPACES)
 
 
 def memory(extractor: Extractor, fake: Tensor, train: Tensor, held_out: Tensor) -> dict[str, float]:
@@ -39,9 +41,9 @@ def memory(extractor: Extractor, fake: Tensor, train: Tensor, held_out: Tensor) 
         held_out: real images that neither it nor the extractor saw.
     """
     parts = [_at_most(COMPARED, part) for part in (fake, train, held_out)]
-    spaces: dict[str, Callable[[Tensor], Array]] = {"": extractor.features, "_pixels": _pixels}
+    looks: tuple[Callable[[Tensor], Array], ...] = (extractor.features, _pixels)
     made = {}
-    for space, look in spaces.items():
+    for space, look in zip(SPACES, looks, strict=True):
         generated, known, strange = (look(part) for part in parts)
         for name, figure in FIGURES.items():
             made[name + space] = figure(generated, known, strange)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from asepsis.core.contracts import Stamps
@@ -14,12 +15,13 @@ from asepsis.core.rng import Draw
 from asepsis.core.samples import Prepare
 from asepsis.core.stages import Inspector
 from asepsis.core.threads import one_thread
+from asepsis.core.threat import Role
 from asepsis.core.updates import State
 from asepsis.federation.desk import joined
 from asepsis.federation.federation import Federation, RoundState
 from asepsis.federation.generating.kept import joined_shards
 from asepsis.federation.generating.noise import Noise
-from asepsis.federation.generating.reference import Reference, drawn
+from asepsis.federation.generating.reference import Reference
 from asepsis.federation.generating.triggers import Triggers
 from asepsis.federation.generating.value import Value
 from asepsis.federation.observing import Seen
@@ -38,6 +40,10 @@ class GenerativeOracle:
 
     Real images are test images of all hospitals, at most 1,000, drawn once. The generator makes
     as many, of the same classes, from noise that is the same in every round and every cell.
+
+    What a generator gives away is asked of the images of honest hospitals: those of hospitals that
+    the threat model calls hostile are left out, attacked or not, since what they train on is not
+    what they hold.
     """
 
     def __init__(
@@ -52,11 +58,15 @@ class GenerativeOracle:
         self._where = np.sort(rng.permutation(len(test))[:MOST])
         compared = test.take(self._where)
         hospitals = [hospital.id for hospital in federation.hospitals]
-        train = joined_shards([federation.plan.shards[i, "clean"] for i in hospitals])
+        unseen = joined([hospital.validation for hospital in federation.hospitals])
+        unseen = unseen.take(rng.permutation(len(unseen))[: len(compared)])
+        shards = {i: federation.plan.shards[i, "clean"] for i in hospitals}
+        honest = [shards[i].inputs for i in hospitals if i not in _hostile(federation)]
         self._reference = Reference(
             real=prepare(compared),
-            train=train,
-            again=drawn(train, len(compared), rng).inputs,
+            train=joined_shards(list(shards.values())),
+            known=torch.cat(honest) if honest else shards[hospitals[0]].inputs[:0],
+            strangers=prepare(unseen).inputs,
             classes=len(federation.facts.classes),
             seed=seed,
         )
@@ -77,7 +87,7 @@ class GenerativeOracle:
         """
         images = self._images(row)
         with one_thread():
-            figures = self._reference.figures(images)
+            figures = self._figures(images)
             if round_ >= self._federation.threat.starts_at:
                 figures |= self._triggers.rates(images)
         return figures
@@ -108,8 +118,10 @@ class GenerativeOracle:
             "extractor": self._reference.extractor.about,
             **self._triggers.terms,
             "images": len(self._reference.real),
+            **self._value.terms(self._generator),
             "conditional": bool(self._generator.classes),
-            "gaussian": self._reference.gaussian(self._federation.streams.at(Draw.GENERATE)),
+            "gaussian": self._reference.gaussian(),
+            "floor": self._reference.about_floors,
         }
         return figures, terms
 
@@ -141,7 +153,7 @@ class GenerativeOracle:
         plan = self._federation.plan
         images = self._images(plan.layout.flatten(plan.module))
         with one_thread():
-            return self._reference.figures(images)
+            return self._figures(images)
 
     def certificates(self, state: RoundState) -> dict[str, dict[str, float]]:
         """Return nothing: what is certified are answers."""
@@ -159,6 +171,9 @@ class GenerativeOracle:
         """Return nothing: a generator answers to no image that could be explained."""
         return {}
 
+    def _figures(self, images: Tensor) -> dict[str, float]:
+        return self._reference.figures(images, labeled=bool(self._generator.classes))
+
     def _load(self, row: Tensor) -> None:
         self._federation.plan.layout.load(self._module, row)
 
@@ -166,3 +181,8 @@ class GenerativeOracle:
         """Generate as many images as there are real ones, each of the class of one of those."""
         self._load(row)
         return self._noise.images(self._generator, self._reference.real.targets)
+
+
+def _hostile(federation: Federation) -> tuple[int, ...]:
+    threat = federation.threat
+    return threat.clients if threat.role is Role.CLIENT else ()

@@ -9,40 +9,62 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from asepsis.core.rng import Draw, Streams
 from asepsis.core.samples import Array, Shard
 from asepsis.federation.generating.extractor import Extractor
-from asepsis.federation.generating.kept import Content, extractor_of
+from asepsis.federation.generating.kept import FIGURES, digest, extractor_of
 from asepsis.metrics.generation import (
+    class_diversity,
     diversity,
     frechet_distance,
     kernel_distance,
     kernel_interval,
     precision_recall,
+    spread_out,
 )
 from asepsis.metrics.intervals import Interval
 
 COLLAPSED = 0.1
 """Generated images whose spread is below this share of the real ones' are nearly all one."""
+FEWEST = 50
+"""With fewer images that nobody trained on, real is compared with real training images."""
+BLOCK = 256
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Held-out real images, as many of the training images, and the eyes they are seen with.
+    """Real images, and the eyes they are seen with; every comparison is of equal numbers.
 
-    ``seed`` is the extractor's. Every comparison is of equal numbers.
+    Attributes:
+        real: test images, which generated ones are compared with.
+        train: clean training images of all hospitals, which the extractor learns from.
+        known: images of those that an honest hospital trains its generator on.
+        strangers: images ``[m, c, h, w]`` of validation patients, that nobody trains on.
+        classes: how many classes.
+        seed: of the extractor, and of all that is drawn here.
     """
 
     real: Shard
     train: Shard
-    again: Tensor
+    known: Tensor
+    strangers: Tensor
     classes: int
     seed: int
 
     @cached_property
+    def trained(self) -> str:
+        """What the training images are known by."""
+        return digest(self.train.inputs, self.train.targets)
+
+    @cached_property
+    def tested(self) -> str:
+        """What the test images are known by."""
+        return digest(self.real.inputs, self.real.targets)
+
+    @cached_property
     def extractor(self) -> Extractor:
         """The frozen classifier whose features are compared, trained when first used."""
-        content = Content.of(self.train.inputs, self.train.targets)
-        return extractor_of(content, self.classes, self.seed)
+        return extractor_of(self.trained, self.train, self.classes, self.seed)
 
     @cached_property
     def features(self) -> Array:
@@ -51,15 +73,37 @@ class Reference:
 
     @cached_property
     def floors(self) -> dict[str, float]:
-        """Distances of real from real: held-out from training images."""
-        again = self.extractor.features(self.again)
+        """Distances of real from real: test images from those of other patients."""
+        size = min(len(self.real), len(self._others))
+        again = self.extractor.features(self._others[:size])
+        real = spread_out(self.features, size)
         return {
-            "kernel_floor": kernel_distance(self.features, again),
-            "frechet_floor": frechet_distance(self.features, again),
+            "kernel_floor": kernel_distance(real, again),
+            "frechet_floor": frechet_distance(real, again),
         }
 
-    def figures(self, images: Tensor) -> dict[str, float]:
-        """Compare as many generated images ``[n, c, h, w]``; ``unanswered`` are no numbers."""
+    @property
+    def about_floors(self) -> str:
+        """What is compared for the floors: what tables say beside them."""
+        size = min(len(self.real), len(self._others))
+        known = f"training images, which the extractor knows (only {len(self.strangers)} others)"
+        unknown = "validation images, which nobody trained on"
+        which = unknown if len(self.strangers) >= FEWEST else known
+        return f"{size} test images against {size} {which}"
+
+    @cached_property
+    def _others(self) -> Tensor:
+        """Real images in random order; of patients that nobody trained on, if there are enough."""
+        if len(self.strangers) >= FEWEST:
+            return self.strangers
+        return drawn(self.train, len(self.real), Streams(self.seed).at(Draw.GENERATE, 1)).inputs
+
+    def figures(self, images: Tensor, *, labeled: bool = False) -> dict[str, float]:
+        """Compare as many generated images ``[n, c, h, w]``; ``unanswered`` are no numbers.
+
+        ``labeled``: each was made of the class of the real image beside it. A generator that
+        makes one image of each class has collapsed as well.
+        """
         known = torch.isfinite(images).flatten(1).all(1)
         seen = self.extractor.features(torch.where(known.view(-1, 1, 1, 1), images, 0.0))
         precision, recall = precision_recall(self.features, seen)
@@ -71,23 +115,36 @@ class Reference:
             "precision": precision,
             "recall": recall,
             "diversity": spread,
-            "collapsed": float(spread < COLLAPSED),
         }
+        if labeled:
+            within = class_diversity(self.features, seen, self.real.targets.cpu().numpy())
+            found["class_diversity"] = within
+            spread = within if within < spread else spread
+        found["collapsed"] = float(spread < COLLAPSED)
         missing = float(1 - known.float().mean())
         return {**found, "unanswered": missing} if missing else found
 
-    def gaussian(self, rng: np.random.Generator) -> dict[str, float]:
+    def gaussian(self) -> dict[str, float]:
         """Compare images that need no network: drawn from a normal distribution, kept in [-1, 1].
 
         Its mean and covariance are those of the training images: ``mean + sum_i w_i (x_i - mean) /
         sqrt(n)``, w standard normal.
         """
-        train = self.train.inputs
-        drawn = rng.standard_normal((len(self.real), len(train)), dtype=np.float32)
-        weights = torch.from_numpy(drawn).to(train.device) / len(train) ** 0.5
-        mean = train.mean(0, keepdim=True)
-        spread = weights @ (train - mean).flatten(1)
-        return self.figures((mean + spread.view(-1, *train.shape[1:])).clamp(-1, 1))
+        key = "gaussian", self.trained, self.tested, digest(self.strangers), self.classes, self.seed
+        return dict(FIGURES.get(key, lambda: self.figures(self._normal())))
+
+    def _normal(self) -> Tensor:
+        """Draw as many images as there are test images, training image by training image."""
+        train, rng = self.train.inputs, Streams(self.seed).at(Draw.GENERATE)
+        made = train.new_zeros(len(self.real), train[0].numel())
+        shares = train.new_zeros(len(self.real), 1)
+        for block in torch.split(train, BLOCK):
+            weights = rng.standard_normal((len(made), len(block)), dtype=np.float32)
+            steps = torch.from_numpy(weights).to(train.device) / len(train) ** 0.5
+            made.addmm_(steps, block.flatten(1))
+            shares += steps.sum(1, keepdim=True)
+        made += (1 - shares) * train.mean(0).view(1, -1)
+        return made.clamp_(-1, 1).view(-1, *train.shape[1:])
 
     def interval(self, images: Tensor, groups: Array, rng: np.random.Generator) -> Interval:
         """Return the kernel distance and its 95 % interval over patients, who are ``groups``."""
@@ -95,12 +152,16 @@ class Reference:
         return kernel_interval(self.features, seen, rng, groups)
 
     def distance(self, images: Tensor, among: Array) -> float:
-        """Return the kernel distance from some of the real images, by index, of as many others."""
-        seen = self.extractor.features(images[: len(among)].nan_to_num(0.0, 0.0, 0.0))
+        """Return the kernel distance of some real images from those of their own classes.
+
+        Image i was made of the class of real image i; ``among`` are positions.
+        """
+        chosen = images[torch.from_numpy(among).to(images.device)]
+        seen = self.extractor.features(chosen.nan_to_num(0.0, 0.0, 0.0))
         return kernel_distance(self.features[among], seen)
 
 
 def drawn(shard: Shard, count: int, rng: np.random.Generator) -> Shard:
-    """Return so many samples, drawn without replacement; all when there are no more."""
+    """Return so many samples in random order, drawn without replacement; all if no more."""
     where = torch.from_numpy(rng.permutation(len(shard))[:count]).to(shard.inputs.device)
     return Shard(shard.inputs[where], shard.targets[where])

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
+import numpy as np
+import torch
+
+from asepsis.core.rng import Draw, Streams
 from asepsis.core.samples import Shard
 from asepsis.federation.generating.downstream import worth
-from asepsis.federation.generating.kept import Content, joined_shards, worth_of_real
+from asepsis.federation.generating.kept import FIGURES, digest, joined_shards, worth_of_real
 from asepsis.federation.generating.memory import memory
 from asepsis.federation.generating.noise import Noise
 from asepsis.federation.generating.reference import Reference
 from asepsis.models.gan import Synthesizer
 
 MOST = 5000
-"""At most so many images are generated for a classifier."""
+"""At most so many images a classifier is trained on, of each kind."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Value:
     """Judges a finished generator by classifiers, and by how near it comes to what it has seen."""
 
@@ -26,25 +32,37 @@ class Value:
     def figures(self, generator: Synthesizer) -> dict[str, float]:
         """Return ``downstream/TRAINED_ON/FIGURE`` and ``memorization/FIGURE``.
 
-        Classifiers are trained on ``real`` training images, on as many ``synthetic`` ones of the
-        same classes, or on ``both``, and scored on held-out real images. A generator without
-        classes has no labels to train on: no downstream figures.
+        Classifiers are trained on ``real`` training images, at most 5,000 drawn at random, on as
+        many ``synthetic`` ones of the same classes, or on ``both``, and scored on held-out real
+        images. A generator without classes has no labels to train on: no downstream figures.
+        ``memorization/floor/FIGURE`` is the same of real images that nobody trained on.
         """
         found = self._downstream(generator) if generator.classes else {}
-        return found | {f"memorization/{name}": v for name, v in self._memory(generator).items()}
+        given, floor = self._memory(generator), self._strangers()
+        found |= {f"memorization/{name}": value for name, value in given.items()}
+        return found | {f"memorization/floor/{name}": value for name, value in floor.items()}
+
+    def terms(self, generator: Synthesizer) -> dict[str, Any]:
+        """Return how many images a classifier learns from, and how many nobody trained on."""
+        learned = {"downstream_images": len(self._lesson)} if generator.classes else {}
+        return {**learned, "strangers": len(self.reference.strangers)}
+
+    @cached_property
+    def _lesson(self) -> Shard:
+        """The real images that classifiers learn from, in their order."""
+        train, rng = self.reference.train, Streams(self.reference.seed).at(Draw.WORTH)
+        where = torch.from_numpy(np.sort(rng.permutation(len(train))[:MOST]))
+        where = where.to(train.inputs.device)
+        return Shard(train.inputs[where], train.targets[where])
 
     def _downstream(self, generator: Synthesizer) -> dict[str, float]:
         reference = self.reference
-        train, test = reference.train, reference.real
-        targets = train.targets[:: max(1, -(-len(train) // MOST))]
-        images = self.noise.images(generator, targets).nan_to_num(0.0, 0.0, 0.0)
-        made = Shard(images, targets)
+        train, test = self._lesson, reference.real
+        images = self.noise.images(generator, train.targets).nan_to_num(0.0, 0.0, 0.0)
+        made = Shard(images, train.targets)
         terms = reference.classes, reference.seed
-        real = worth_of_real(
-            Content.of(train.inputs, train.targets), Content.of(test.inputs, test.targets), *terms
-        )
         scores = {
-            "real": dict(real),
+            "real": worth_of_real(reference.trained + reference.tested, train, test, *terms),
             "synthetic": worth(made, test, *terms),
             "both": worth(joined_shards([train, made]), test, *terms),
         }
@@ -60,6 +78,20 @@ class Value:
         return memory(
             reference.extractor,
             images.nan_to_num(0.0, 0.0, 0.0),
-            reference.train.inputs,
+            reference.known,
             reference.real.inputs,
         )
+
+    def _strangers(self) -> dict[str, float]:
+        """Return what real images give away that nobody trained on; nothing without any."""
+        known, real, strangers = (
+            self.reference.known,
+            self.reference.real.inputs,
+            self.reference.strangers,
+        )
+        if not len(strangers):
+            return {}
+        where = self.reference.trained, self.reference.tested, digest(known, strangers)
+        key = "strangers", *where, self.reference.classes, self.reference.seed
+        look = self.reference.extractor
+        return dict(FIGURES.get(key, lambda: memory(look, strangers, known, real)))
