@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from asepsis.experiments.figures import DOWNSTREAM, MEMORIZATION, SOURCES
+from asepsis.experiments.figures import DOWNSTREAM, MEMORIZATION, OF_STRANGERS, SOURCES
 from asepsis.experiments.results import Group, Run
 from asepsis.metrics.intervals import Interval, paired_difference, t_interval
 from asepsis.report.findings import Finding, Scenario
@@ -20,6 +20,7 @@ from asepsis.report.wording import Scale, bounds, counted, plus_minus
 NOTHING = Cell("–", -math.inf)
 SHARE = Scale("share")
 UNTRAINED = "before any training"
+REAL = "real images nobody trained on"
 NETLESS = "normal, without network"
 WORTH = [
     "kernel distance (real from real)",
@@ -30,8 +31,10 @@ WORTH = [
     "precision (%)",
     "recall (%)",
     "diversity",
+    "least within a class",
     "raw trigger rate (false alarms) (%)",
 ]
+TRIGGER_OF = {"asr": "the attack's own trigger"}
 TRAINED_ON = {"real": "real", "synthetic": "synthetic", "both": "both"}
 FIGURES = {"auroc": "AUROC", "balanced_accuracy": "balanced accuracy", "accuracy": "accuracy"}
 MEMORY = {
@@ -63,26 +66,46 @@ def caption(scenario: Scenario) -> str:
         eyes += f" (first seed; {len(said)} were trained, one a seed)"
     counts = sorted({int(terms.get("images", 0)) for terms in _terms(scenario)})
     many = " or ".join(map(str, counts))
-    return f"Distances in the features of: {eyes}; {many} real against {many} generated images"
+    floors = dict.fromkeys(str(terms["floor"]) for terms in _terms(scenario) if "floor" in terms)
+    real = f"; real from real: {' or '.join(floors)}" if floors else ""
+    sides = f"{many} real against {many} generated images"
+    return f"Distances in the features of: {eyes}; {sides}{real}"
 
 
 def detectors(scenario: Scenario) -> str:
     """Name what looks for triggers in generated images; nothing where nothing does."""
-    said = [str(about) for terms in _terms(scenario) for about in _detectors(terms)]
-    said = list(dict.fromkeys(said))
-    if not said:
-        return ""
+    terms = _terms(scenario)
+    blind = [told for one in terms for told in _blind(one)]
+    said = [
+        str(about) for one in terms for name, about in _detectors(one) if name not in _fails(one)
+    ]
+    said, blind = list(dict.fromkeys(said)), list(dict.fromkeys(blind))
     more = f" ({counted(len(said) - 1, 'other')} likewise)" if len(said) > 1 else ""
-    return f"Triggers are looked for by: {said[0]}{more}"
+    works = [f"Triggers are looked for by: {said[0]}{more}"] if said else []
+    fails = [f"No rate, since no detector works: {'; '.join(blind)}"] if blind else []
+    return ". ".join([*works, *fails])
+
+
+def _blind(terms: dict[str, Any]) -> list[str]:
+    """Say of every trigger without a detector that works which it is, and why."""
+    return [
+        f"{TRIGGER_OF.get(name, name.removeprefix('floor/'))}: {about}"
+        for name, about in _detectors(terms)
+        if name in _fails(terms)
+    ]
+
+
+def _fails(terms: dict[str, Any]) -> list[str]:
+    return [str(name) for name in terms.get("blind") or ()]
 
 
 def _terms(scenario: Scenario) -> list[dict[str, Any]]:
     return [run.footer["generator"] for run in scenario.runs if run.footer.get("generator")]
 
 
-def _detectors(terms: dict[str, Any]) -> list[Any]:
+def _detectors(terms: dict[str, Any]) -> list[tuple[str, Any]]:
     found = terms.get("detectors") or {}
-    return list(found.values()) if isinstance(found, dict) else [found]
+    return list(found.items()) if isinstance(found, dict) else [("", found)]
 
 
 def worth_grid(scenario: Scenario) -> Grid:
@@ -122,7 +145,10 @@ def _untaught(name: str, figures: list[dict[str, float]]) -> list[Cell]:
         NOTHING,
         NOTHING,
         _over_floor("frechet_distance", over("frechet_distance"), over("frechet_floor")),
-        *(_cell(Scale(figure), over(figure)) for figure in ("precision", "recall", "diversity")),
+        *(
+            _cell(Scale(figure), over(figure))
+            for figure in ("precision", "recall", "diversity", "class_diversity")
+        ),
         NOTHING,
     ]
 
@@ -137,6 +163,7 @@ def _worth(finding: Finding) -> list[Cell]:
         _figure(group, "precision"),
         _figure(group, "recall"),
         _diversity(group),
+        _figure(group, "class_diversity"),
         _raw(finding),
     ]
 
@@ -203,7 +230,12 @@ def _triggers(finding: Finding) -> list[Cell]:
     """Write the trigger's rate beyond false alarms, and the same in the twin's images."""
     if not (finding.attacked and finding.group.backdoor):
         return [NOTHING, NOTHING]
-    return [_cell(SHARE, finding.asr), _cell(SHARE, finding.floor)]
+    own, beside = (_cell(SHARE, found) for found in (finding.asr, finding.floor))
+    if own is NOTHING:
+        runs = [run for run, _ in finding.group.good]
+        told = [why for run in runs for why in _blind(run.footer.get("generator") or {})]
+        own = Cell("–", -math.inf, told[0] if told else "no detector works")
+    return [own, beside]
 
 
 def _raw(finding: Finding) -> Cell:
@@ -296,11 +328,24 @@ def memory_grid(scenario: Scenario) -> Grid:
         name.removeprefix(MEMORIZATION)
         for t in tails
         for name in t
-        if name.startswith(MEMORIZATION)
+        if name.startswith(MEMORIZATION) and not name.startswith(MEMORIZATION + OF_STRANGERS)
     )
     names = [*(n for n in MEMORY if n in every), *(n for n in every if n not in MEMORY)]
     heads = [MEMORY.get(name, name.replace("_", " ")) for name in names]
-    return _grid(scenario, heads, lambda finding: _memory(finding.group, names))
+    floors = [_strangers(scenario, names)]
+    shown = floors if any(cell is not NOTHING for cell in floors[0][2:]) else []
+    return _grid(scenario, heads, lambda finding: _memory(finding.group, names), shown)
+
+
+def _strangers(scenario: Scenario, names: Sequence[str]) -> list[Cell]:
+    """Return the row of real images that nobody trained on, one set of figures a seed."""
+    by_seed = {run.cell.seed: run for run in scenario.runs if run.footer.get("generator")}
+
+    def cell(name: str) -> Cell:
+        whole = f"{MEMORIZATION}{OF_STRANGERS}{name}"
+        return _cell(Scale(whole), t_interval([run.tail(whole) for run in by_seed.values()]))
+
+    return [Cell(REAL, ""), NOTHING, *map(cell, names)]
 
 
 def _memory(group: Group, names: Sequence[str]) -> list[Cell]:

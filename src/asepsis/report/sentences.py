@@ -177,6 +177,8 @@ def _spread(finding: Finding) -> str:
     lasting = finding.lasting
     share = finding.asr if lasting is None else lasting.metric("asr_at_departure")
     floor = finding.floor if lasting is None else lasting.metric("floor_at_departure")
+    if not share.n:
+        return "put its trigger where nobody can tell: no detector of it works"
     when = "" if lasting is None else f" when its attacker left, and {lived(lasting)}"
     return (
         f"put its trigger into {SHARE.value(share.mean)} of generated images beyond false alarms "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from asepsis.report.blocking import blocked_grid, honest_grid
 from asepsis.report.findings import Scenario, scenarios
 from asepsis.report.generated import (
     caption,
+    detectors,
     downstream_grid,
     memory_grid,
     of_generators,
@@ -88,6 +90,56 @@ def test_trigger_rates_are_net_and_the_twins_stand_beside_them() -> None:
     assert row[ATTACKED]["in the twin's (%)"] == "1.0 ±0.0"
     assert row[ATTACKED]["raw trigger rate (false alarms) (%)"] == "93.0 ±0.0 (3.0)"
     assert row[CLEAN]["trigger in generated images (%)"] == "–"
+
+
+def blind_study(*names: str) -> Results:
+    results = generators()
+    for run in results.runs:
+        terms = run.footer["generator"]
+        terms["detectors"] = {name: f"a detector (finds {name} never)" for name in names}
+        terms["blind"] = list(names)
+        for figures in (run.footer["tail"], run.footer["last"]):
+            figures |= {name: math.nan for name in figures if name in names}
+    return results
+
+
+def test_where_no_detector_works_there_is_no_rate_and_the_reason_is_said() -> None:
+    results = blind_study("asr")
+    grid = worth_grid(only(results))
+    column = grid.heads.index("trigger in generated images (%)")
+    [cell] = [row[column] for row in grid.rows if (row[0].text, row[1].text) == ATTACKED]
+    assert (cell.text, cell.hint) == (
+        "–",
+        "the attack's own trigger: a detector (finds asr never)",
+    )
+    for text in (render(results), " ".join(printed(results).split())):
+        assert "finds asr never" in text
+
+
+def test_every_detector_that_fails_is_named() -> None:
+    results = blind_study("asr", "floor/patch")
+    said = detectors(only(results))
+    assert said == (
+        "No rate, since no detector works: the attack's own trigger: a detector (finds asr never); "
+        "patch: a detector (finds floor/patch never)"
+    )
+    assert "likewise" not in said
+    assert "likewise" not in detectors(only(generators()))
+
+
+def test_real_images_stand_first_where_copies_are_counted() -> None:
+    grid = memory_grid(only(generators()))
+    assert grid.rows[0][0].text == "real images nobody trained on"
+    first = texts(grid)["real images nobody trained on", "–"]
+    assert first["strangers as nearest"] == "0.67 ±0.00"
+    assert first["ratio in pixels"] == "–"
+    assert texts(grid)[ATTACKED]["strangers as nearest"] == "1.25 ±0.00"
+    assert not any("floor" in head for head in grid.heads)
+
+
+def test_diversity_within_classes_stands_beside_that_of_all() -> None:
+    row = texts(worth_grid(only(generators())))
+    assert row[ATTACKED]["least within a class"] == "0.04 ±0.00"
 
 
 def test_a_collapsed_generator_says_so_in_its_cell() -> None:
