@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from asepsis.core.contracts import Engine
@@ -20,6 +22,9 @@ from asepsis.federation.round import play_round
 QUICK = 1.0
 """What takes less than this many seconds is timed twice: the first time also warms up."""
 MINUTE, HOUR, DAY = 60, 3600, 86400
+
+Kind = tuple[object, ...]
+"""What experiments have in common that take equally long."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +47,17 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds of one experiment's parts, and how many of its rounds are attacked."""
+    """Seconds of one experiment's parts, and how many of its rounds are attacked.
+
+    ``judges`` is what only the first run of a seed spends: whoever judges images is trained once.
+    """
 
     setup: float
     honest: float
     attacked: float
     scoring: float
     hostile: int
+    judges: float = 0.0
 
     def seconds(self, cell: Cell, shared: int = 0) -> float:
         """Return the time of a run whose first ``shared`` rounds another run has played."""
@@ -72,6 +81,8 @@ def estimate(plan: Plan, how: RunOptions) -> Estimate:
     jobs = min(how.jobs or 1, len(groups))
     paces = _paces(plan.cells, replace(how, engine="serial") if jobs > 1 else how)
     times = [_seconds(group, paces) for group in groups]
+    for number, seconds in _judging(groups, paces, jobs):
+        times[number] += seconds
     return Estimate(
         seconds=max(sum(times) / jobs, *times, 0.0),
         runs=len(plan.cells),
@@ -81,7 +92,7 @@ def estimate(plan: Plan, how: RunOptions) -> Estimate:
     )
 
 
-def _seconds(group: list[Cell], paces: dict[tuple[object, ...], Pace | None]) -> float:
+def _seconds(group: list[Cell], paces: dict[Kind, Pace | None]) -> float:
     """Add up runs that share the rounds before their attack: only the first one plays them."""
     total = 0.0
     for number, cell in enumerate(group):
@@ -91,12 +102,25 @@ def _seconds(group: list[Cell], paces: dict[tuple[object, ...], Pace | None]) ->
     return total
 
 
-def _kind(cell: Cell) -> tuple[object, ...]:
+def _judging(
+    groups: list[list[Cell]], paces: dict[Kind, Pace | None], jobs: int
+) -> Iterator[tuple[int, float]]:
+    """Yield in which groups judges are trained: in the first of each seed, in every process."""
+    met: Counter[tuple[Kind, int]] = Counter()
+    for number, group in enumerate(groups):
+        for kind, seed in dict.fromkeys((_kind(cell), cell.seed) for cell in group):
+            met[kind, seed] += 1
+            pace = paces[kind]
+            if pace is not None and met[kind, seed] <= jobs:
+                yield number, pace.judges
+
+
+def _kind(cell: Cell) -> Kind:
     return cell.scenario, cell.attack, cell.labels
 
 
-def _paces(cells: Iterable[Cell], how: RunOptions) -> dict[tuple[object, ...], Pace | None]:
-    first: dict[tuple[object, ...], Cell] = {}
+def _paces(cells: Iterable[Cell], how: RunOptions) -> dict[Kind, Pace | None]:
+    first: dict[Kind, Cell] = {}
     for cell in cells:
         first.setdefault(_kind(cell), cell)
     return {kind: _pace(cell, how) for kind, cell in first.items()}
@@ -125,12 +149,27 @@ def _timed(
     attacked, state = _round(federation, engine, hostile[0] if hostile else None, device)
     honest, calm_state = _round(federation, engine, calm, device)
     last = state or calm_state
-    scoring = 0.0
+    scoring = judges = 0.0
     if last is not None:
-        first, scoring = (_scoring(oracle, last, rounds[-1]) for _ in range(2))
-        setup += first - scoring  # what scoring needs, and makes once
-        setup += _closing(oracle, last)
-    return Pace(setup, honest, attacked, scoring, len(hostile))
+        judges, once = _once(oracle, federation, last, rounds[-1])
+        scoring = _scoring(oracle, last, rounds[-1])
+        setup += max(once - scoring, 0.0)  # what scoring needs, and every run makes once
+    return Pace(setup, honest, attacked, scoring, len(hostile), judges)
+
+
+def _once(
+    oracle: Scorer, federation: Federation, state: RoundState, round_: int
+) -> tuple[float, float]:
+    """Return the seconds that a seed's first run, and that every run spends on scoring once.
+
+    What the second of two equal oracles need not do, runs of a seed remember from each other;
+    an earlier experiment of the plan may have paid for it.
+    """
+    if not isinstance(oracle, GenerativeOracle):
+        return 0.0, _scoring(oracle, state, round_)
+    equal = copy.deepcopy(oracle, {id(federation): federation})
+    first, again = (_scoring(one, state, round_) + _closing(one, state) for one in (oracle, equal))
+    return max(first - again, 0.0), again
 
 
 def _scoring(oracle: Scorer, state: RoundState, round_: int) -> float:
@@ -139,9 +178,7 @@ def _scoring(oracle: Scorer, state: RoundState, round_: int) -> float:
     return time.perf_counter() - began
 
 
-def _closing(oracle: Scorer, state: RoundState) -> float:
-    if not isinstance(oracle, GenerativeOracle):
-        return 0.0
+def _closing(oracle: GenerativeOracle, state: RoundState) -> float:
     began = time.perf_counter()
     oracle.closing(state.row)
     return time.perf_counter() - began

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from asepsis.experiments.estimate import Estimate, Pace, duration, estimate
 from asepsis.experiments.plan import Cell, Plan, plan_study, study_from
 from asepsis.experiments.run import RunOptions
 from asepsis.experiments.spec import Experiment, parse
+from asepsis.federation.generating import detector, downstream, extractor, kept
 
 TABLE: dict[str, Any] = {
     "dataset": "breast-cancer",
@@ -65,6 +67,40 @@ def test_every_experiment_is_timed_once_and_really(monkeypatch: pytest.MonkeyPat
     assert hostile == {"none": 0, "ipm": 3, "label-flip": 3}
     assert found.seconds > 0
     assert all(pace.honest > 0 and pace.scoring > 0 for _, pace in kinds if pace)
+
+
+def test_who_judges_images_is_trained_once_a_seed_in_every_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A clock that stands still, but for 100 seconds whenever an extractor is trained."""
+    now, real = [0.0], extractor.trained_extractor
+
+    def slow(*given: Any) -> Any:
+        now[0] += 100.0
+        return real(*given)
+
+    for module in (extractor, detector, downstream):
+        monkeypatch.setattr(module, "STEPS", 5)
+    monkeypatch.setattr(kept, "trained_extractor", slow)
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    images = {
+        "dataset": {"name": "phantom", "n": 204, "size": 16},
+        "partition": "iid",
+        "task": "generation",
+        "model": {"name": "dcgan", "width": 4, "critic_width": 4, "z_dim": 4},
+        "trainer": {"name": "gan", "steps": 1, "batch_size": 4},
+        "over": {"attack": ["trigger-images", "sign-flip"], "defenses": [["mean"], ["median"]]},
+    }
+    plan = plan_of(**images)
+    paces = estimates._paces(plan.cells, RunOptions(engine="serial"))
+    assert [(pace.judges, pace.setup) for pace in paces.values() if pace] == [
+        (100.0, 0.0),
+        (0.0, 0.0),
+        (0.0, 0.0),
+    ]
+    monkeypatch.setattr(estimates, "_paces", lambda *_: paces)
+    assert estimate(plan, RunOptions(jobs=1)).seconds == 2 * 100
+    assert estimate(plan, RunOptions(jobs=2)).seconds == 4 * 100 / 2  # two groups, two seeds
 
 
 def test_what_cannot_be_timed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
