@@ -34,7 +34,7 @@ from asepsis.report.generated_section import Section, section
 from asepsis.report.grids import Grid
 from asepsis.report.plots import Plot
 from asepsis.report.promised import promised_grid
-from asepsis.report.provenance import all_public, provenance
+from asepsis.report.provenance import all_public, public
 from asepsis.report.sentences import MANY, Note, caveats, headline, told
 from asepsis.report.toml_text import study_toml
 from asepsis.report.wording import without_paths
@@ -96,18 +96,17 @@ def write_report(results: Results, path: Path, *, include_patient_data: bool = F
 
 def render(results: Results, *, include_patient_data: bool = False) -> str:
     """Return the page; the same results give the same text."""
-    public = all_public(results)
+    open_to_all = all_public(results)
     blocks = [
         _block(results, scenario, number, include_patient_data)
         for number, scenario in enumerate(scenarios(results))
     ]
     for block in blocks:
-        source = provenance(block.scenario.spec)
         block.generated = section(
             results,
             block.scenario,
             block.name,
-            pictured=source.public or include_patient_data,
+            pictured=include_patient_data or public(block.scenario.runs),
             share=1 / len(blocks),
         )
         if block.generated is not None:
@@ -123,9 +122,9 @@ def render(results: Results, *, include_patient_data: bool = False) -> str:
         blocks=blocks,
         loud=[note for note in notes if note.loud],
         quiet=[note for note in notes if not note.loud],
-        marked=include_patient_data and not public,
+        marked=include_patient_data and not open_to_all,
         failures=sections.failures_grid(results),
-        toml=study_toml(study, hide_files=not public and not include_patient_data),
+        toml=study_toml(study, hide_files=not open_to_all and not include_patient_data),
         claims=claimed.claims_grid(results),
         claimed_by=claimed.source(results),
         profile=f" · {study.profile}" if study.profile else "",
@@ -159,7 +158,7 @@ def _template() -> Template:
 
 def _block(results: Results, scenario: Scenario, number: int, patients: bool) -> Block:
     lead = f"{scenario.title}: "
-    source = provenance(scenario.spec)
+    shown = public(scenario.runs)
     block = Block(
         name=f"s{number}",
         scenario=scenario,
@@ -178,15 +177,15 @@ def _block(results: Results, scenario: Scenario, number: int, patients: bool) ->
         promised=promised_grid(scenario),
         detection=sections.detection_grid(scenario),
         cost=sections.cost_grid(scenario),
-        hospitals=sections.hospitals_grid(scenario, suppress=not source.public),
+        hospitals=sections.hospitals_grid(scenario, suppress=not shown),
         durability=lasting.durability_grid(scenario),
         matched=lasting.matched_grid(scenario),
         beside=paired.figures_grid(scenario),
         protocol=sections.protocol_rows(scenario),
     )
     _add_plots(block)
-    if source.public or patients:
-        _add_pictures(block, results)
+    if shown or patients:
+        _add_pictures(block, results, patients)
     else:
         block.remarks.append("Pictures are left out: the data set is not public.")
     return block
@@ -208,9 +207,9 @@ def _tiles(scenario: Scenario) -> list[tuple[str, list[sections.Tile]]]:
     return [(a, [sections.tile(scenario.at(a, d)) for d in defenses]) for a in attacks]
 
 
-def _add_pictures(block: Block, results: Results) -> None:
+def _add_pictures(block: Block, results: Results, patients: bool) -> None:
     try:
-        block.triggered = pictures.triggered(block.scenario)
+        block.triggered = pictures.triggered(block.scenario, patients=patients)
     except AsepsisError as error:
         block.remarks.append(f"No triggered images: {without_paths(str(error))}.")
     block.inverted = pictures.inversions(results, block.scenario)

@@ -24,6 +24,7 @@ from asepsis.experiments.run import identity
 from asepsis.experiments.spec import Experiment
 from asepsis.experiments.store import Store, read_tensors
 from asepsis.report.findings import Finding, Scenario
+from asepsis.report.provenance import provenance
 from asepsis.tasks import generation
 
 SHOWN = 4
@@ -103,11 +104,12 @@ def pixels_of(prepared: Array) -> Array:
     return np.asarray(generation.pixels(np.asarray(prepared)[None])[0])
 
 
-def triggered(scenario: Scenario) -> list[Strip]:
+def triggered(scenario: Scenario, *, patients: bool = False) -> list[Strip]:
     """Show test images of a scenario before and after each backdoor's trigger.
 
     They are stamped exactly as the evaluation stamps them. Where images carry a trigger by
-    nature, some that do are shown, once.
+    nature, some that do are shown, once. Data that are not public are not shown, unless
+    ``patients`` may be.
 
     Raises:
         AsepsisError: the data cannot be had any more.
@@ -116,7 +118,7 @@ def triggered(scenario: Scenario) -> list[Strip]:
     strips = [
         _stamped(first[attack], attack)
         for attack in scenario.attacks
-        if first[attack].attack is not None
+        if first[attack].attack is not None and (patients or provenance(first[attack]).public)
     ]
     return _merged([strip for strip in strips if strip is not None])
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from asepsis.core.errors import AsepsisError
 from asepsis.core.registry import lookup
 from asepsis.data.cards import Card
-from asepsis.experiments.results import Results
+from asepsis.experiments.results import Results, Run
 from asepsis.experiments.spec import Experiment
 
 HIDDEN = "[a file of the user]"
@@ -40,8 +41,18 @@ def provenance(spec: Experiment) -> Provenance:
 
 def all_public(results: Results) -> bool:
     """Whether every data set of a study is public."""
-    specs = {str(run.cell.spec.dataset): run.cell.spec for run in results.runs}
-    return all(provenance(spec).public for spec in specs.values())
+    return public(results.runs)
+
+
+def public(runs: Iterable[Run]) -> bool:
+    """Whether every data set of some runs is public: a scenario may have several."""
+    return all(source.public for source in sources(runs))
+
+
+def sources(runs: Iterable[Run]) -> list[Provenance]:
+    """Return where the data of some runs come from, each data set once."""
+    specs = {str(run.cell.spec.dataset): run.cell.spec for run in runs}
+    return [provenance(spec) for spec in specs.values()]
 
 
 def without_files(table: Any) -> Any:

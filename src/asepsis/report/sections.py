@@ -16,7 +16,7 @@ from asepsis.report.grids import Cell, Grid
 from asepsis.report.imaged import image_lines
 from asepsis.report.lasting import in_short
 from asepsis.report.leaked import leaked_lines
-from asepsis.report.provenance import provenance, without_files
+from asepsis.report.provenance import sources, without_files
 from asepsis.report.sentences import SHARE
 from asepsis.report.wording import NONE, Scale, bounds, counted, number, plus_minus, without_paths
 
@@ -246,9 +246,13 @@ def _count(count: int, suppress: bool) -> Cell:
 def protocol_rows(scenario: Scenario) -> list[tuple[str, str]]:
     """Everything that must be equal for two figures to be compared."""
     run = next((run for run in scenario.runs if run.resolved), None)
-    source = provenance(scenario.spec)
-    rows = [("data", source.title)]
-    rows += [("licence", source.licence), ("source", source.source)] if source.licence else []
+    data = sources(scenario.runs)
+    rows = [("data", _distinct(source.title for source in data))]
+    rows += [
+        (name, _distinct(getattr(source, name) for source in data))
+        for name in ("licence", "source")
+        if any(source.licence for source in data)
+    ]
     if run is None:
         return rows
     resolved, header = run.resolved, run.lines[0]["result"]

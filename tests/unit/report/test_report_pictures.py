@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from asepsis.experiments.resolve import hospitals_of
 from asepsis.experiments.results import Results, Run
 from asepsis.experiments.spec import Component, Scenario, Study
 from asepsis.report.findings import scenarios
+from asepsis.report.html import render
 from asepsis.report.pictures import SHOWN, Strip, beside, picture, pixels_of, png, triggered
 
 
@@ -122,3 +124,40 @@ def test_second_images_of_pairs_stand_beside_the_first() -> None:
         "true target",
         "reconstructed target",
     ]
+
+
+def mixed(folder: Path, *, private_first: bool) -> Results:
+    """A scenario over a public data set and one of patients, with a backdoor on both."""
+    rng = np.random.default_rng(0)
+    path = folder / "canary.npz"
+    np.savez(
+        path,
+        images=rng.integers(0, 255, (400, 8, 8, 1)).astype(np.uint8),
+        labels=np.arange(400) % 2,
+    )
+    sets: list[Component] = [{"name": "phantom"}, {"name": "npz", "path": str(path)}]
+    patch: Component = {"name": "badnets", "target": 0}
+    runs = []
+    for data in reversed(sets) if private_first else sets:
+        for attack in (None, patch):
+            spec = experiment(attack, "mean", 0, "phantom")
+            spec = spec.model_copy(update={"dataset": data})
+            labels = (("dataset", str(data["name"])),)
+            cell = Cell("images", "badnets" if attack else "none", "mean", 0, spec, labels=labels)
+            tail = {"balanced_accuracy": 0.8, "asr": 0.5}
+            runs.append(Run(cell, record(spec, tail, hospitals=["Canary", "Robin"])))
+    planned = Scenario(title="images", experiment=experiment(None, "mean", 0, "phantom"))
+    return Results(Study(name="small", scenarios=(planned,)), runs)
+
+
+@pytest.mark.parametrize("private_first", [True, False])
+def test_an_axis_of_data_sets_shows_no_patient(tmp_path: Path, *, private_first: bool) -> None:
+    results = mixed(tmp_path, private_first=private_first)
+    (scenario,) = scenarios(results)
+    assert not any("npz" in strip.title for strip in triggered(scenario))
+    assert any("npz" in strip.title for strip in triggered(scenario, patients=True))
+    page = render(results)
+    assert "data:image/png" not in page
+    assert "not public" in page
+    assert "canary.npz" not in page
+    assert "data:image/png" in render(results, include_patient_data=True)
