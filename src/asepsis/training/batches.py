@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from asepsis.core.errors import ConfigError
 from asepsis.core.samples import Shard
 
 
@@ -17,10 +18,20 @@ def cuts(samples: int, batch_size: int) -> list[slice]:
 
     A last batch of one sample joins the one before: BatchNorm cannot train on a single sample.
 
+    Raises:
+        ConfigError: there are no samples.
+
     Example:
         >>> [(cut.start, cut.stop) for cut in cuts(9, 4)]
         [(0, 4), (4, 9)]
     """
+    if samples < 1:
+        raise ConfigError(
+            "nobody can train on no samples",
+            place="hospitals",
+            got="a hospital without training samples",
+            fix="deal the samples so that every hospital has some, or leave the hospital out",
+        )
     starts = list(range(0, samples, batch_size))
     if len(starts) > 1 and samples - starts[-1] == 1:
         starts.pop()

@@ -94,22 +94,26 @@ CHANGES: dict[str, Change] = {"color": color, "translation": translation, "cutou
 
 
 def known_policy(policy: str) -> str:
-    """Return the policy: names separated by commas, none of them twice.
+    """Return the policy without its blanks: names separated by commas, none of them twice.
 
     Raises:
         ValueError: an unknown name, or one that is there twice.
 
     Example:
-        >>> known_policy("color,cutout")
+        >>> known_policy("color, cutout")
         'color,cutout'
     """
-    names = policy.split(",") if policy else []
+    names = _names(policy)
     for name in names:
         if name not in CHANGES:
             raise ValueError(f"unknown augmentation '{name}'; {did_you_mean(name, CHANGES)}")
     if len(set(names)) < len(names):
         raise ValueError("an augmentation is named twice")
-    return policy
+    return ",".join(names)
+
+
+def _names(policy: str) -> list[str]:
+    return [name.strip() for name in policy.split(",")] if policy.strip() else []
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +144,6 @@ class DiffAugment:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the images changed, each in its own way."""
-        for name in self.policy.split(",") if self.policy else ():
+        for name in _names(self.policy):
             images = CHANGES[name](images, self.draws)
         return images

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from pydantic import AfterValidator
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from asepsis.core.contracts import Task
 from asepsis.core.errors import ConfigError
@@ -28,6 +27,9 @@ from asepsis.training.gan_losses import Kind
 from asepsis.training.moments import FusedAdam, Remembering, RmsProp
 from asepsis.training.sgd import Count, NonNegative, Positive, Share
 
+PENALTY = 10.0
+BETAS = (0.5, 0.999)
+
 
 @register("trainer", "gan")
 class GanTrainer:
@@ -40,7 +42,7 @@ class GanTrainer:
     - ``bce``: ``softplus(-D(real)) + softplus(D(fake))``; ``softplus(-D(fake))``
     - ``hinge``: ``max(0, 1 - D(real)) + max(0, 1 + D(fake))``; ``-D(fake)``
     - ``wgan-gp``: ``D(fake) - D(real) + penalty (||grad D(x)||_2 - 1)²`` with ``x`` drawn uniformly
-      between real and fake; ``-D(fake)``. ``penalty`` concerns no other loss.
+      between real and fake, ``penalty`` positive; ``-D(fake)``. Another loss has none.
 
     Fakes are asked for in the classes of the real batch: a hospital trains only the classes it
     has. Real and fake images pass through the critic apart, each with its own batch statistics.
@@ -50,15 +52,20 @@ class GanTrainer:
     ``optimizer``: ``adam``, or ``rmsprop`` (which smooths by 0.99 and has no use for the betas);
     ``critic_lr`` is ``lr`` when left out. Moments stay at the hospital and are taken up in its next
     round, although the generator's weights have been averaged meanwhile. ``precision`` ``bf16``
-    computes forward passes in mixed precision: faster on GPUs, other numbers. ``steps`` counts
-    batches and takes the place of ``epochs`` when given.
+    trains with forward passes in mixed precision: faster on GPUs, other numbers. Weights, moments,
+    rows and whatever scores the generator are float32 all the same. ``steps`` counts batches and
+    takes the place of ``epochs`` when given.
+
+    The same draws give the same row on CPUs. On GPUs the bilinear doubling of ``style-gan`` is
+    differentiated by a kernel that adds in no fixed order.
 
     The row is local minus received, ``[d]``: of the generator, or of both, as the model says what
     travels. Telemetry: ``loss``, the generator's in the last batch, and ``critic_loss``, the last
     batch's; they may be infinite or no numbers, and are sent as they are.
 
-    Raises ConfigError for models that are no GAN, for batch normalization in the critic with
-    ``wgan-gp``, and when an attack asks how much of a gradient an update holds.
+    Raises ConfigError for a ``penalty`` or betas that nothing reads, ``wgan-gp`` without its
+    penalty, models that are no GAN, batch normalization in the critic with ``wgan-gp``, a hospital
+    without images, and when an attack asks how much of a gradient an update holds.
 
     Source: the study's protocol: arXiv 2207.00762; DCGAN's rates: Radford et al., Unsupervised
     Representation Learning with Deep Convolutional GANs, ICLR 2016, section 4; wgan-gp: Gulrajani
@@ -77,11 +84,11 @@ class GanTrainer:
     telemetry: ClassVar[tuple[str, ...]] = ("loss", "critic_loss")
 
     loss: Kind = "bce"
-    penalty: NonNegative = 10.0
+    penalty: NonNegative = PENALTY
     lr: Positive = 2e-4
     critic_lr: Positive | None = None
-    beta1: Share = 0.5
-    beta2: Share = 0.999
+    beta1: Share = BETAS[0]
+    beta2: Share = BETAS[1]
     optimizer: Literal["adam", "rmsprop"] = "adam"
     critic_steps: Count = 1
     batch_size: Count = 32
@@ -89,6 +96,30 @@ class GanTrainer:
     steps: Count | None = None
     augment: Annotated[str, AfterValidator(known_policy)] = ""
     precision: Precision = "float32"
+
+    def __post_init__(self) -> None:
+        """Refuse options that nothing would read, and a Wasserstein critic without its penalty."""
+        if self.loss != "wgan-gp" and self.penalty != PENALTY:
+            raise ConfigError(
+                f"the loss {self.loss} has no gradient penalty",
+                place="trainer.penalty",
+                got=self.penalty,
+                fix='leave it out, or set loss = "wgan-gp"',
+            )
+        if self.loss == "wgan-gp" and not self.penalty:
+            raise ConfigError(
+                "without its penalty nothing bounds the critic of wgan-gp",
+                place="trainer.penalty",
+                got=self.penalty,
+                fix=f"give a positive one; {PENALTY:g} is the paper's",
+            )
+        if self.optimizer == "rmsprop" and (self.beta1, self.beta2) != BETAS:
+            raise ConfigError(
+                "rmsprop has no use for beta1 and beta2",
+                place="trainer",
+                got=f"beta1 = {self.beta1}, beta2 = {self.beta2}",
+                fix='leave them out, or set optimizer = "adam"',
+            )
 
     def train(
         self,
@@ -154,7 +185,7 @@ class GanTrainer:
             ConfigError: no GAN, or a critic that a gradient penalty does not suit.
         """
         critic = _gan(module).critic
-        mixes = any(isinstance(part, _BatchNorm) for part in critic.modules())
+        mixes = any(isinstance(part, _BATCH_NORMS) for part in critic.modules())
         if self.loss == "wgan-gp" and mixes:
             raise ConfigError(
                 "a gradient penalty holds each image's own gradient, and batch normalization makes "
@@ -192,6 +223,8 @@ class GanTrainer:
         """Samples in a local batch."""
         return self.batch_size
 
+
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 _TOLD = {"loss": "generator", "critic_loss": "critic"}
 """Telemetry, and whose last loss it is."""

@@ -111,39 +111,88 @@ def test_with_both_traveling_the_received_critic_is_trained() -> None:
 class Plainly:
     """The same steps as people write them, with optimizers that live on between rounds."""
 
-    def __init__(self, module: Gan) -> None:
-        self.module = module
-        betas = (0.5, 0.999)
-        self.makers = torch.optim.Adam(module.generator.parameters(), lr=2e-4, betas=betas)
-        self.judges = torch.optim.Adam(module.critic.parameters(), lr=2e-4, betas=betas)
+    def __init__(self, module: Gan, trainer: GanTrainer) -> None:
+        self.module, self.trainer = module, trainer
+        players = (module.generator, trainer.lr), (module.critic, trainer.critic_lr or trainer.lr)
+        self.makers, self.judges = (self.optimizer(player, lr) for player, lr in players)
+
+    def optimizer(self, player: nn.Module, lr: float) -> torch.optim.Optimizer:
+        if self.trainer.optimizer == "rmsprop":
+            return torch.optim.RMSprop(player.parameters(), lr=lr, alpha=0.99, eps=1e-8)
+        betas = self.trainer.beta1, self.trainer.beta2
+        return torch.optim.Adam(player.parameters(), lr=lr, betas=betas)
+
+    def judges_lose(self, real: Tensor, fake: Tensor) -> Tensor:
+        if self.trainer.loss == "bce":
+            bce = nn.BCEWithLogitsLoss()
+            both: Tensor = bce(real, torch.ones_like(real)) + bce(fake, torch.zeros_like(fake))
+            return both
+        if self.trainer.loss == "hinge":
+            apart: Tensor = (1 - real).clamp(min=0).mean() + (1 + fake).clamp(min=0).mean()
+            return apart
+        return fake.mean() - real.mean()
+
+    def makers_lose(self, fake: Tensor) -> Tensor:
+        if self.trainer.loss == "bce":
+            lured: Tensor = nn.BCEWithLogitsLoss()(fake, torch.ones_like(fake))
+            return lured
+        return -fake.mean()
+
+    def penalty(self, real: Tensor, fake: Tensor, column: Tensor, draws: torch.Generator) -> Tensor:
+        share = torch.rand(len(real), 1, 1, 1, generator=draws)
+        points = (share * real + (1 - share) * fake.detach()).requires_grad_()
+        told = self.module.critic(points).gather(1, column).sum()
+        (slope,) = torch.autograd.grad(told, points, create_graph=True)
+        steepness = slope.square().sum((1, 2, 3)).sqrt()
+        return self.trainer.penalty * (steepness - 1).square().mean()
 
     def round(
         self, data: Shard, where: list[Tensor], draws: torch.Generator
     ) -> tuple[float, float]:
         critic, generator = self.module.critic, self.module.generator
-        bce = nn.BCEWithLogitsLoss()
         for batch in where:
             real, labels = data.inputs[batch], data.targets[batch]
             z = generator.noise(len(real), draws)
             fake = generator(z, labels)
             column = labels[:, None]
             judged = critic(real).gather(1, column), critic(fake.detach()).gather(1, column)
-            loss = bce(judged[0], torch.ones_like(judged[0]))
-            loss = loss + bce(judged[1], torch.zeros_like(judged[1]))
+            loss = self.judges_lose(*judged)
+            if self.trainer.loss == "wgan-gp":
+                loss = loss + self.penalty(real, fake, column, draws)
             self.judges.zero_grad()
             torch.autograd.backward(loss)
             self.judges.step()
-            lured = critic(fake).gather(1, column)
-            wanted = bce(lured, torch.ones_like(lured))
+            wanted = self.makers_lose(critic(fake).gather(1, column))
             self.makers.zero_grad()
             torch.autograd.backward(wanted)
             self.makers.step()
         return wanted.item(), loss.item()
 
 
-def test_two_rounds_are_those_of_a_plain_loop_with_optimizers_kept_alive() -> None:
-    mine, plain = gan(), gan()
-    trainer, loop = GanTrainer(batch_size=8), Plainly(plain)
+OTHER_BETAS = {"beta1": 0.2, "beta2": 0.9}
+LOSSES: list[dict[str, Any]] = [
+    {"loss": "bce"},
+    {"loss": "hinge"},
+    {"loss": "wgan-gp"},
+    {"loss": "wgan-gp", "penalty": 0.5},
+]
+PACES: list[dict[str, Any]] = [
+    {},
+    {**OTHER_BETAS, "lr": 1e-3},
+    {"critic_lr": 3e-3},
+    {"optimizer": "rmsprop", "lr": 1e-4, "critic_lr": 1e-3},
+]
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+@pytest.mark.parametrize("pace", PACES, ids=str)
+def test_two_rounds_are_those_of_a_plain_loop_with_optimizers_kept_alive(
+    loss: dict[str, Any], pace: dict[str, Any]
+) -> None:
+    norm: Norm = "instance" if loss["loss"] == "wgan-gp" else "batch"
+    mine, plain = gan(norm=norm), gan(norm=norm)
+    trainer = GanTrainer(batch_size=8, **loss, **pace)
+    loop = Plainly(plain, trainer)
     home: State = {}
     for seed in range(2):
         _, side, home = trained(trainer, mine, shard(), home, seed)
@@ -151,9 +200,35 @@ def test_two_rounds_are_those_of_a_plain_loop_with_optimizers_kept_alive() -> No
         where = trainer.drawn(SAMPLES, 1.0, source)
         draws = torch.Generator().manual_seed(int(source.integers(2**62)))
         told = loop.round(shard(), where, draws)
-        assert (side["loss"], side["critic_loss"]) == pytest.approx(told, rel=1e-4)
+        assert (side["loss"], side["critic_loss"]) == pytest.approx(told, rel=1e-4, abs=1e-5)
     for ours, theirs in zip(tensors(mine), tensors(plain), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+class Mixed(Critic):
+    """Remembers whether it was asked in mixed precision."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        kinds = self.__dict__.setdefault("kinds", [])
+        kinds.append(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None)
+        return super().forward(images)
+
+
+@pytest.mark.parametrize("loss", ["bce", "wgan-gp"])
+def test_bf16_computes_forward_passes_in_mixed_precision(loss: Any) -> None:
+    rows, kinds = {}, {}
+    for precision in ("float32", "bf16"):
+        module = gan(norm="instance")
+        with building_modules(3):
+            critic = Mixed((1, SIDE, SIDE), 2, width=4, norm="instance")
+        module.critic = critic
+        trainer = GanTrainer(batch_size=8, loss=loss, precision=precision)
+        rows[precision] = trained(trainer, module, shard())[0]
+        kinds[precision] = set(critic.__dict__["kinds"])
+    assert kinds == {"float32": {None}, "bf16": {torch.bfloat16}}
+    assert rows["bf16"].dtype == torch.float32
+    assert not torch.equal(rows["float32"], rows["bf16"])
+    assert torch.cosine_similarity(rows["float32"], rows["bf16"], dim=0) > 0.9
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
@@ -290,3 +365,30 @@ def test_what_does_not_fit_is_refused() -> None:
         GanTrainer().gradient_scale(10)
     with pytest.raises(ConfigError, match="did you mean 'cutout'"):
         build("trainer", {"name": "gan", "augment": "cutaut"})
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"penalty": 5.0}, "trainer.penalty: the loss bce has no gradient penalty; got 5.0"),
+        ({"loss": "hinge", "penalty": 0.0}, "the loss hinge has no gradient penalty"),
+        ({"loss": "wgan-gp", "penalty": 0.0}, "nothing bounds the critic"),
+        ({"optimizer": "rmsprop", "beta1": 0.4}, "rmsprop has no use for beta1 and beta2"),
+        ({"optimizer": "rmsprop", "beta2": 0.9}, "rmsprop has no use for beta1 and beta2"),
+    ],
+)
+def test_options_that_nothing_reads_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        build("trainer", {"name": "gan", **options})
+
+
+def test_blanks_between_augmentations_are_no_matter() -> None:
+    made = build("trainer", {"name": "gan", "augment": " color, cutout "})
+    assert made == GanTrainer(augment="color,cutout")
+    assert made.augment == "color,cutout"
+
+
+@pytest.mark.parametrize("steps", [None, 3])
+def test_a_hospital_without_images_is_told_so(steps: int | None) -> None:
+    with pytest.raises(ConfigError, match="hospital without training samples"):
+        trained(GanTrainer(steps=steps), gan(), shard(0))
