@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import csv
+import warnings
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -18,6 +21,7 @@ MAX_BYTES = 2**30
 MAX_ROWS = 1_000_000
 MAX_COLUMNS = 2000
 _BROKEN = (ValueError, OSError, RecursionError)
+_UNCOUNTED = (OSError, csv.Error, StopIteration)
 
 
 def read_csv(
@@ -39,19 +43,16 @@ def read_csv(
     if file is None and place.stat().st_size > MAX_BYTES:
         raise DataError("too large", place=str(place), got=f"over {MAX_BYTES} bytes")
     try:
-        columns = list(pd.read_csv(place if file is None else file, nrows=0).columns)
+        columns = list(pd.read_csv(place if file is None else file, nrows=0, index_col=False))
         if len(columns) <= MAX_COLUMNS:
             if file is not None:
                 file.seek(0)
-            source = place if file is None else file
-            table = pd.read_csv(
-                source,
-                na_values=[missing],
-                nrows=MAX_ROWS + 1,
-                low_memory=False,
-                dtype=str if as_text else None,
-            )
+            table = _rows(place if file is None else file, missing, as_text)
+    except pd.errors.ParserWarning:
+        raise _overlong(place, inside=file is not None) from None
     except _BROKEN as error:
+        if "fields in line" in str(error):
+            raise _overlong(place, inside=file is not None) from None
         reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"not a readable CSV file: {reason}", place=str(place)) from None
     if len(columns) > MAX_COLUMNS:
@@ -63,6 +64,60 @@ def read_csv(
     return table
 
 
+def _rows(source: Path | IO[bytes], missing: str, as_text: bool) -> pd.DataFrame:
+    import pandas as pd
+
+    with warnings.catch_warnings():
+        # What pandas warns of here is that it would drop the fields beyond the header.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        return pd.read_csv(
+            source,
+            na_values=[missing],
+            nrows=MAX_ROWS + 1,
+            low_memory=False,
+            dtype=str if as_text else None,
+            index_col=False,
+        )
+
+
+def _overlong(place: Path, *, inside: bool) -> DataError:
+    """Return what to say of rows with more fields than the header; none is named in an archive."""
+    return DataError(
+        "a row has more fields than the header",
+        place=str(place),
+        got=None if inside else _first_overlong(place),
+        fix='write fields with commas in them in quotes: "a, b"',
+    )
+
+
+def _first_overlong(place: Path) -> str | None:
+    """Return the line of the first such row, preferably of one whose last fields are not empty."""
+    try:
+        records = _records(place)
+        width = len(next(records)[1])
+        long = ((line, any(row[width:])) for line, row in records if len(row) > width)
+        first = next(long, None)
+        if first is None:
+            return None
+        line = first[0] if first[1] else next((line for line, filled in long if filled), first[0])
+    except _UNCOUNTED:
+        return None
+    return f"line {line} first"
+
+
+def _records(place: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line that each record of a CSV file starts on, and its fields.
+
+    As pandas does, blank lines are passed over; the first record is the header.
+    """
+    with place.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        reader, line = csv.reader(file), 1
+        for row in reader:
+            if len(row) > 1 or (row and not row[0].isspace()):
+                yield line, row
+            line = reader.line_num + 1
+
+
 def read_header(place: Path) -> tuple[str, ...]:
     """Return the names of a CSV file's columns; none where it is too large or not readable."""
     import pandas as pd
@@ -70,7 +125,7 @@ def read_header(place: Path) -> tuple[str, ...]:
     if place.stat().st_size > MAX_BYTES:
         return ()
     try:
-        columns = pd.read_csv(place, nrows=0).columns
+        columns = pd.read_csv(place, nrows=0, index_col=False).columns
     except _BROKEN:
         return ()
     return tuple(str(column) for column in columns)
@@ -103,5 +158,16 @@ def refuse_rows(words: str, wrong: Array, place: Path, fix: str | None = None) -
         DataError: any row is wrong; the first line is named.
     """
     if wrong.any():
-        line = int(np.flatnonzero(wrong)[0]) + 2
-        raise DataError(words, place=str(place), got=f"line {line} first", fix=fix)
+        first = int(np.flatnonzero(wrong)[0])
+        raise DataError(words, place=str(place), got=f"{_line_of(place, first)} first", fix=fix)
+
+
+def _line_of(place: Path, row: int) -> str:
+    """Return where an editor shows a row, counted from 0 below the header.
+
+    Only read again once something is wrong: fields may hold line breaks, and lines may be blank.
+    """
+    try:
+        return f"line {next(islice(_records(place), row + 1, None))[0]}"
+    except _UNCOUNTED:
+        return f"row {row + 1}"
