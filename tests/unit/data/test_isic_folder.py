@@ -241,3 +241,24 @@ def test_images_are_bounded_before_they_are_unpacked(
 def test_a_folder_is_asked_for() -> None:
     with pytest.raises(ConfigError, match="say which folder"):
         build("dataset", "isic-folder").load()
+
+
+def test_patients_are_taken_from_another_file_than_lesions(archive: Path) -> None:
+    edit(archive / "metadata.csv", "patient_id", "visit")
+    assert load(archive).groups.tolist() == [0, 1, 2, 3, 3]
+    rows = "".join(f"ISIC_{n},{who}\n" for n, who in zip(range(5, 10), "AABCC", strict=True))
+    (archive / "patients.csv").write_text("isic_id,patient_id\n" + rows)
+    # 7 and 8 are of patients B and C; 8 and 9 are one lesion.
+    assert load(archive).groups.tolist() == [0, 1, 1, 2, 2]
+    (archive / "others.csv").write_text("isic_id,patient_id\n" + rows)
+    with pytest.raises(DataError, match=r"which CSV.*others\.csv, patients\.csv.*metadata"):
+        load(archive)
+    assert load(archive, metadata="patients.csv").groups.tolist() == [0, 1, 1, 2, 2]
+
+
+def test_lesions_and_patients_may_lie_in_two_more_files(folder: Path) -> None:
+    (folder / "lesions.csv").write_text("image,lesion_id\nISIC_0,A\nISIC_1,A\nISIC_2,B\nISIC_3,C\n")
+    (folder / "patients.csv").write_text(
+        "image,patient_id\nISIC_0,P\nISIC_1,\nISIC_2,Q\nISIC_3,P\n"
+    )
+    assert load(folder).groups.tolist() == [0, 0, 1, 0]

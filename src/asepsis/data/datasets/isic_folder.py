@@ -45,9 +45,10 @@ class IsicFolder:
 
     Images of one patient or one lesion (``patient_id``, ``lesion_id``) are never split; an image
     that names neither stands alone. ``metadata`` is another CSV that tells them; when left out,
-    the one at the top of the folder that does. ``site`` is the column for ``partition = "site"``
-    in either of them, ``attribution`` by default where there is one. ``partial`` is for a folder
-    that lacks some of the table's images. ``limit`` keeps so many images, evenly over their names.
+    those at the top of the folder that tell what ``labels`` does not. ``site`` is the column for
+    ``partition = "site"`` in any of them, by default ``attribution`` where every image has one.
+    ``partial`` is for a folder that lacks some of the table's images. ``limit`` keeps so many
+    images, evenly over their names.
 
     Raises ConfigError without ``path``; DataError, with file and line, when a table or an image is
     missing, damaged or too large, an image is described twice or lies in two folders, or a row has
@@ -149,13 +150,18 @@ def _labels(options: IsicFolder, root: Path) -> Table:
 
 
 def _metadata(options: IsicFolder, root: Path, labels: Table) -> list[Table]:
-    """Return the table of patients, lesions and sites, where it is another one."""
+    """Return the tables of patients, lesions and sites, where they are other ones."""
     if options.metadata is not None:
         found = [_inside(root, options.metadata, "metadata")]
-    elif labels.has(*OWNERS):
-        return []
     else:
-        found = [file for file in _telling(root, OWNERS) if file != labels.place]
+        others = [_only(root, name) for name in OWNERS if not labels.has(name)]
+        found = sorted({file for file in others if file is not None})
+    return [read_table(file).beside(labels) for file in found]
+
+
+def _only(root: Path, owner: str) -> Path | None:
+    """Return the one CSV at the top of the folder that tells patients, or lesions."""
+    found = _telling(root, (owner,))
     if len(found) > 1:
         raise DataError(
             "which CSV tells patients and lesions?",
@@ -163,7 +169,7 @@ def _metadata(options: IsicFolder, root: Path, labels: Table) -> list[Table]:
             got=", ".join(file.name for file in found),
             fix="name it with the option 'metadata'",
         )
-    return [read_table(file).beside(labels) for file in found]
+    return found[0] if found else None
 
 
 def _telling(root: Path, wanted: tuple[str, ...]) -> list[Path]:
