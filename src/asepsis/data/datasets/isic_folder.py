@@ -197,11 +197,16 @@ def _inside(root: Path, name: str, option: str) -> Path:
 
 
 def _sites(options: IsicFolder, tables: list[Table]) -> Array | None:
-    column = options.site or SITE
-    table = next((table for table in tables if table.has(column)), None)
-    if table is None and options.site is None:
-        return None
-    return (table or tables[0]).texts(column)
+    """Return the sites: those asked for, else those that happen to be told of every image."""
+    if options.site is not None:
+        named = next((table for table in tables if table.has(options.site)), tables[0])
+        return named.texts(options.site)
+    for table in tables:
+        if table.has(SITE):
+            values, known = table.optional(SITE)
+            if known.all():
+                return values
+    return None
 
 
 def _facts(tables: list[Table]) -> dict[str, Array]:
