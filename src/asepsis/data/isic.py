@@ -25,6 +25,8 @@ IMAGE_COLUMNS = ("image", "image_name", "isic_id", "image_id")
 ONE_HOT = ("MEL", "NV", "BCC", "AK", "AKIEC", "BKL", "DF", "VASC", "SCC", "UNK")
 DIAGNOSES = ("diagnosis", "dx", "benign_malignant")
 OWNERS = ("patient_id", "lesion_id")
+NOBODY = ("", "-", "na", "n/a", "nan", "none", "null", "unknown")
+"""What stands for an owner that is not known, in small letters."""
 SITE = "attribution"
 FACTS = ("sex", "anatom_site_general", "localization")
 MOST_CLASSES = 50
@@ -50,21 +52,20 @@ class Table:
             DataError: there is none, or a row is empty or too long.
         """
         need_columns(self.rows, [column], self.place)
-        self._check(column)
-        empty = self.rows[column].isna().to_numpy()
-        self.refuse(f"column '{column}' is empty", empty, "fill it in")
-        return self.rows[column].str.strip().to_numpy(str)
+        values, known = self.optional(column)
+        self.refuse(f"column '{column}' is empty", ~known, "fill it in")
+        return values
 
     def optional(self, column: str) -> tuple[Array, NDArray[np.bool_]]:
-        """Return a column, "" where it is empty, and where it is not."""
-        self._check(column)
+        """Return a column, "" where it is empty, and where it is not.
+
+        Raises:
+            DataError: a row is too long.
+        """
+        long = self.rows[column].str.len().gt(LONGEST_TEXT).to_numpy()
+        self.refuse(f"'{column}' should hold at most {LONGEST_TEXT} characters", long)
         values = self.rows[column].fillna("").str.strip().to_numpy(str)
         return values, values != ""
-
-    def _check(self, column: str) -> None:
-        long = self.rows[column].str.len().gt(LONGEST_TEXT).to_numpy()
-        words = f"'{column}' should hold at most {LONGEST_TEXT} characters"
-        self.refuse(words, long)
 
     def refuse(self, words: str, wrong: Array, fix: str | None = None) -> None:
         """Raise what is wrong with some rows, by their lines in the file."""
@@ -105,7 +106,8 @@ def read_table(place: Path) -> Table:
             place=str(place),
             got=", ".join(known[:8]),
         )
-    refuse_rows(f"column '{column}' is empty", rows[column].isna().to_numpy(), place)
+    empty = rows[column].fillna("").str.strip().eq("").to_numpy()
+    refuse_rows(f"column '{column}' is empty", empty, place)
     names = [_stem(name) for name in rows[column]]
     again = rows[column].map(_stem).duplicated().to_numpy()
     refuse_rows("two rows describe the same image", again, place, "take one of them away")
@@ -179,13 +181,14 @@ def _hot(table: Table, names: list[str]) -> NDArray[np.int64]:
 def owners(tables: Sequence[Table]) -> NDArray[np.int64]:
     """Number the patients: rows that share a patient or a lesion, directly or over others.
 
-    A row that names neither is somebody of its own.
+    A row that names neither, or only a word of :data:`NOBODY`, is somebody of its own.
     """
     n = len(tables[0].names)
     links, start = [np.empty((2, 0), np.int64)], n
     for table in tables:
         for column in [name for name in OWNERS if table.has(name)]:
-            values, known = table.optional(column)
+            values, _ = table.optional(column)
+            known = ~np.isin(np.char.lower(values), NOBODY)
             links.append(np.stack([np.flatnonzero(known), start + codes(values[known])]))
             start += int(known.sum())
     rows, values = np.concatenate(links, axis=1)

@@ -159,6 +159,7 @@ def test_lines_are_those_of_the_file_even_where_images_are_left_out(folder: Path
         ("ISIC_2,", "../../ISIC_2,", "not in the folder.*line 4 first"),
         ("ISIC_2,", "/etc/passwd,", "not in the folder.*line 4 first"),
         ("ISIC_2,", ",", "'image' is empty.*line 4 first"),
+        ("ISIC_2,", " ,", "'image' is empty.*line 4 first"),
         ("ISIC_2,", "ISIC_0.jpg,", "two rows.*line 4 first"),
         (f"ISIC_2,{SCC}", "ISIC_2,1,1,0,0,0,0,0,0,0", "should be 1.*line 4 first"),
         (f"ISIC_2,{SCC}", "ISIC_2,NaN,0,0,0,0,0,0,1,0", "should be 1.*line 4 first"),
@@ -179,7 +180,7 @@ def test_what_is_wrong_with_the_table_is_said(folder: Path, old: str, new: str, 
     ("old", "new", "options", "says"),
     [
         ("melanoma,malignant,L2", ",malignant,L2", {}, "'diagnosis' is empty.*line 3 first"),
-        ("Sydney,nevus,benign,,", ",nevus,benign,,", {}, "'attribution' is empty.*line 4 first"),
+        ("melanoma,malignant,L2", " ,malignant,L2", {}, "'diagnosis' is empty.*line 3 first"),
         ("L2,", "L" * 5000 + ",", {}, "at most 256 characters.*line 3 first"),
         ("melanoma", "nevus", {}, "2 to 50 diagnoses.*1 different"),
         ("sex", "sex", {"target": "kind", "labels": "metadata.csv"}, "no such column.*kind"),
@@ -262,3 +263,19 @@ def test_lesions_and_patients_may_lie_in_two_more_files(folder: Path) -> None:
         "image,patient_id\nISIC_0,P\nISIC_1,\nISIC_2,Q\nISIC_3,P\n"
     )
     assert load(folder).groups.tolist() == [0, 0, 1, 0]
+
+
+def test_sites_are_only_needed_where_one_asks_for_them(archive: Path) -> None:
+    edit(archive / "metadata.csv", "Sydney,nevus,benign,,", ",nevus,benign,,")
+    assert load(archive).sites is None
+    with pytest.raises(DataError, match=r"'attribution' is empty.*line 4 first"):
+        load(archive, site="attribution")
+
+
+@pytest.mark.parametrize("word", ["unknown", "Unknown", "na", "NONE", "-", " "])
+@pytest.mark.parametrize("column", ["patient_id", "lesion_id"])
+def test_a_word_for_nobody_is_no_patient(folder: Path, word: str, column: str) -> None:
+    (folder / META).write_text(
+        f"image,{column}\nISIC_0,{word}\nISIC_1,A\nISIC_2,{word} \nISIC_3,A\n"
+    )
+    assert load(folder).groups.tolist() == [0, 1, 2, 1]
