@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from math import prod
 from typing import Literal
 
@@ -35,11 +35,13 @@ class Critic(nn.Module):
     sum over places (projection):
     ``D(x, y) = a · f + b + v_y · sum_places f``; without classes, the first two terms.
 
-    ``norm`` stands after every convolution but the first: ``batch`` as published, whose running
+    ``norm`` stands after convolutions, but never the first: ``batch`` as published, whose running
     statistics belong to the critic and stay where it stays; ``instance``, with a learned scale
     and shift, knows no other sample of its batch, as a gradient penalty needs; or ``none``.
-    Weights start normal(0, 0.02) as published; with ``none`` maps would fade from layer to layer,
-    and convolutions take He's start.
+    ``instance`` leaves the last convolution out as well: normalized maps have the same mean in
+    every image, and the classes would compare sums over places that hardly differ. Weights start
+    normal(0, 0.02) as published; convolutions with no ``instance`` norm after them, all of them
+    with ``none``, take He's start, or maps would fade from layer to layer.
 
     Source: Radford et al., Unsupervised Representation Learning with Deep Convolutional GANs,
     ICLR 2016, section 3; classes: Miyato and Koyama, cGANs with Projection Discriminator, ICLR
@@ -96,8 +98,10 @@ def _halvings(extents: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
 
 def _body(widths: list[int], norm: Norm) -> nn.Sequential:
     layers: list[nn.Module] = []
+    last = len(widths) - 2
     for level, (wide_in, wide_out) in enumerate(pairwise(widths)):
-        follows = [] if level == 0 else _normalized(wide_out, norm)
+        bare = level == 0 or (norm == "instance" and level == last)
+        follows = [] if bare else _normalized(wide_out, norm)
         convolution = nn.Conv2d(wide_in, wide_out, 4, stride=2, padding=1, bias=not follows)
         layers += [convolution, *follows, nn.LeakyReLU(SLOPE)]
     return nn.Sequential(*layers)
@@ -109,12 +113,19 @@ def _normalized(width: int, norm: Norm) -> list[nn.Module]:
     return [nn.BatchNorm2d(width) if norm == "batch" else nn.InstanceNorm2d(width, affine=True)]
 
 
-def _start(critic: nn.Module, norm: Norm) -> None:
+def _start(critic: Critic, norm: Norm) -> None:
+    fading = set() if norm == "batch" else _unnormalized(critic.body)
     for part in critic.modules():
         if isinstance(part, nn.Conv2d | nn.Linear):
-            if norm == "none" and isinstance(part, nn.Conv2d):
+            if part in fading:
                 nn.init.kaiming_normal_(part.weight, a=SLOPE)
             else:
                 nn.init.normal_(part.weight, std=DEVIATION)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
+
+
+def _unnormalized(body: nn.Sequential) -> set[nn.Module]:
+    """Return the layers that no normalization follows, however far behind."""
+    after = takewhile(lambda part: not isinstance(part, nn.InstanceNorm2d), reversed(body))
+    return set(after)

@@ -87,13 +87,15 @@ def doublings(size: int, start: int) -> int:
 
 
 def tapered(width: int, times: int) -> list[int]:
-    """Return the channels of every map: they halve from the second doubling on.
+    """Return the channels of every map: they halve from the second doubling on, to 8 at least.
+
+    Fewer than 8 stay as they are.
 
     Example:
-        >>> tapered(32, 4)
-        [32, 32, 16, 8, 8]
+        >>> tapered(32, 4), tapered(4, 2)
+        ([32, 32, 16, 8, 8], [4, 4, 4])
     """
-    return [width, *(max(NARROWEST, width >> k) for k in range(times))]
+    return [width, *(max(min(NARROWEST, width), width >> k) for k in range(times))]
 
 
 def _body(channels: int, widths: list[int]) -> nn.Sequential:

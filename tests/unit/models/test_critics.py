@@ -56,6 +56,34 @@ def test_classes_are_judged_by_projection() -> None:
     assert logits.std(1).min() > 0
 
 
+def test_what_the_projection_sums_differs_between_images() -> None:
+    """Maps normalized within an image would have the same mean in all: no class could be told."""
+    critic = made((1, 32, 32), classes=2, norm="instance", width=8)
+    images = pictures(16, 1, 32, 32)
+    images[8:] = torch.nn.functional.avg_pool2d(images[8:], 5, 1, 2)  # another texture
+    before = critic.body[:-1](images)
+    assert before.mean((2, 3)).std(0).mean() > 0.05 * before.std()
+    sums = critic.body(images).sum((2, 3))
+    apart = (sums[:8].mean(0) - sums[8:].mean(0)).abs() / sums.std()
+    assert apart.max() > 0.5
+
+
+def test_instance_norm_spares_first_and_last_convolution() -> None:
+    norms = {
+        size: sum(
+            isinstance(part, nn.InstanceNorm2d)
+            for part in made((1, size, size), 2, "instance").body
+        )
+        for size in (8, 16, 32, 64)
+    }
+    assert norms == {8: 0, 16: 0, 32: 1, 64: 2}
+
+
+def test_leaky_slopes_are_as_published() -> None:
+    found = [part for part in made((1, 32, 32)).body if isinstance(part, nn.LeakyReLU)]
+    assert [part(torch.tensor(-1.0)).item() for part in found] == [pytest.approx(-0.2)] * 3
+
+
 @pytest.mark.parametrize("norm", NORMS)
 def test_only_batch_norm_mixes_samples_and_keeps_statistics(norm: Norm) -> None:
     critic, images = made((1, 12, 12), 2, norm), pictures(4, 1, 12, 12)
@@ -82,12 +110,15 @@ def test_weights_start_as_published_where_a_norm_follows() -> None:
             assert part.weight.std().item() == pytest.approx(0.02, rel=0.1)
 
 
-def test_without_a_norm_nothing_fades_from_layer_to_layer() -> None:
-    critic, maps = made((3, 64, 64), norm="none", width=16), pictures(4, 3, 64, 64)
+@pytest.mark.parametrize(("norm", "first"), [("none", 0), ("instance", 1)])
+def test_without_a_norm_nothing_fades_from_layer_to_layer(norm: Norm, first: int) -> None:
+    level = 0
+    critic, maps = made((3, 64, 64), norm=norm, width=16), pictures(4, 3, 64, 64)
     for part in critic.body:
         before, maps = maps, part(maps)
         if isinstance(part, nn.LeakyReLU):
-            assert 0.3 < maps.square().mean().sqrt() < 2
+            assert level < first or 0.3 < maps.square().mean().sqrt() < 2
+            level += 1
     assert before.shape[1] == 128
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from asepsis.core.errors import ConfigError
 from asepsis.core.registry import build
 from asepsis.core.rng import building_modules
-from asepsis.models.generators import Generator, with_fake_class
+from asepsis.models.generators import Generator, tapered, with_fake_class
 
 
 def made(image: tuple[int, ...], classes: int = 0) -> Generator:
@@ -85,3 +85,10 @@ def test_a_model_that_is_its_head_gets_a_wider_one() -> None:
         head = nn.Linear(4, 2, bias=False)
     wider = with_fake_class(head)
     assert wider(torch.zeros(1, 4)).tolist() == [[0.0, 0.0, 0.0]]
+
+
+def test_channels_never_grow_on_the_way() -> None:
+    assert tapered(4, 3) == [4, 4, 4, 4]
+    assert tapered(8, 3) == [8, 8, 8, 8]
+    assert tapered(12, 3) == [12, 12, 8, 8]
+    assert tapered(64, 5) == [64, 64, 32, 16, 8, 8]

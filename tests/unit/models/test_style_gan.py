@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +12,7 @@ from torch import Tensor
 from asepsis.core.layout import Layout
 from asepsis.core.rng import building_modules
 from asepsis.models.style_gan import StyleGenerator
-from asepsis.models.style_layers import doubled, modulated
+from asepsis.models.style_layers import Styled, doubled, modulated
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -53,6 +55,55 @@ def test_demodulated_maps_keep_their_size_whatever_the_style() -> None:
     assert torch.allclose(made, modulated(maps, weight, 2 * styles), atol=1e-5)
     plain = modulated(maps, weight, styles, demodulate=False)
     assert plain.std() > 20
+
+
+def test_a_styled_layer_keeps_the_second_moment_of_its_maps() -> None:
+    """LeakyReLU halves that of normal maps, or nearly, and the gain makes up for the half."""
+    with building_modules(0):
+        layer = Styled(32, 32, w_dim=8, z_dim=4, at=(16, 16), layer=0)
+    made = layer(drawn(8, 32, 16, 16), drawn(8, 8, seed=1), drawn(8, 4, seed=2))
+    within = made[..., 1:-1, 1:-1].square().mean().item()
+    assert within == pytest.approx(2 * (1 + 0.2**2) / 2, rel=0.05)
+
+
+def test_negative_values_leak_as_published() -> None:
+    with building_modules(0):
+        layer = Styled(4, 4, w_dim=8, z_dim=4, at=(6, 6), layer=0)
+    maps, w, z = drawn(2, 4, 6, 6), drawn(2, 8, seed=1), drawn(2, 4, seed=2)
+    plain = layer.convolution(maps, w)
+    assert torch.allclose(layer(maps, w, z), 2**0.5 * torch.where(plain > 0, plain, 0.2 * plain))
+
+
+def test_layers_of_one_size_have_different_noise() -> None:
+    first, second = (made().styled[at].get_submodule("noise") for at in (3, 4))
+    signs = first.get_buffer("signs"), second.get_buffer("signs")
+    assert signs[0].shape == signs[1].shape
+    assert (signs[0] == signs[1]).float().mean().item() == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("width", "wanted"),
+    [
+        (64, [64, 64, 64, 64, 64, 64, 32]),
+        (256, [256, 256, 256, 256, 128, 64, 32]),
+        (4, [4] * 7),
+    ],
+)
+def test_width_lasts_up_to_large_maps(width: int, wanted: list[int]) -> None:
+    with torch.device("meta"):
+        generator = StyleGenerator((1, 256, 256), width=width, w_dim=8, layers=1)
+    assert [color.get_parameter("weight").shape[1] for color in generator.colors] == wanted
+    pairs = [
+        layer.get_submodule("convolution").get_parameter("weight") for layer in generator.styled
+    ]
+    assert [tuple(weight.shape[:2]) for weight in pairs] == [
+        (width, width),
+        *(
+            shape
+            for before, after in pairwise(wanted)
+            for shape in ((after, before), (after, after))
+        ),
+    ]
 
 
 def test_doubling_is_the_published_filter_away_from_the_edges() -> None:
