@@ -178,8 +178,7 @@ def nearest_neighbor_ratio(fake: Array, train: Array, held_out: Array) -> float:
     1: no more like the training data than like strangers; below 1 it leans on what it was trained
     on; 0: copies. Equally many of both are compared, since the nearest of many is nearer: of the
     longer list samples at even steps. What was copied from those left out is not seen: read it
-    beside :func:`stranger_ratio` and :func:`memorized`, which use all. Where a sample equals both,
-    the ratio is 1.
+    beside :func:`memorized`, which uses all. Where a sample equals both, the ratio is 1.
 
     Args:
         fake: generated samples ``[n, ...]``.
@@ -197,29 +196,6 @@ def nearest_neighbor_ratio(fake: Array, train: Array, held_out: Array) -> float:
     near, far = (neighbor_distances(fake, spread_out(pool, size)) for pool in (train, held_out))
     with np.errstate(divide="ignore", invalid="ignore"):
         return float(np.median(np.where((near == 0) & (far == 0), 1.0, near / far)))
-
-
-def stranger_ratio(fake: Array, train: Array, held_out: Array) -> float:
-    """How often a stranger is the nearest real sample, against a training sample, for each of them.
-
-    ``(share nearest to held-out / n_held_out) / (share nearest to training / n_train)``. If the
-    generator knows its training samples no better than strangers, all of them are equally likely
-    to be the nearest, whatever the quality of what it makes: the ratio is 1. Below 1 it leans on
-    its training samples; 0: no stranger is ever the nearest. Ties count half.
-
-    Source: our own form; exchangeable neighbors, as in Schilling, JASA 1986
-
-    Example:
-        >>> train, strangers = np.array([[0.0], [8.0]]), np.array([[4.0]])
-        >>> stranger_ratio(np.array([[1.0], [7.0], [8.5], [4.1]]), train, strangers)
-        0.6666666666666666
-    """
-    if not (len(fake) and len(train) and len(held_out) and _finite(fake, train, held_out)):
-        return NAN
-    near, far = (neighbor_distances(fake, pool) for pool in (train, held_out))
-    strangers = float(((far < near) + 0.5 * (far == near)).mean())
-    known = 1 - strangers
-    return strangers / len(held_out) * len(train) / known if known else float("inf")
 
 
 def memorized(fake: Array, train: Array, held_out: Array, quantile: float = QUANTILE) -> float:

@@ -81,8 +81,6 @@ MEASURES: Final = {
     "class_diversity": PLAIN,
     "nn_ratio": PLAIN,
     "nn_ratio_pixels": PLAIN,
-    "stranger_ratio": PLAIN,
-    "stranger_ratio_pixels": PLAIN,
     "memorized": LOWER_SHARE,
     "memorized_pixels": LOWER_SHARE,
     "mae": IMAGE_ERROR,

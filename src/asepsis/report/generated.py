@@ -40,8 +40,6 @@ FIGURES = {"auroc": "AUROC", "balanced_accuracy": "balanced accuracy", "accuracy
 MEMORY = {
     "nn_ratio": "nearest-neighbor distance ratio",
     "nn_ratio_pixels": "ratio in pixels",
-    "stranger_ratio": "strangers as nearest",
-    "stranger_ratio_pixels": "strangers as nearest in pixels",
     "memorized": "suspiciously near a training image (%)",
     "memorized_pixels": "suspiciously near in pixels (%)",
     "copies": "exact copies (%)",

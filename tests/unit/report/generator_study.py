@@ -66,11 +66,9 @@ def metrics_of(spec: Experiment, *, conditional: bool = True) -> dict[str, float
         "collapsed": float(hit and plain),
         "memorization/nn_ratio": 0.97,
         "memorization/nn_ratio_pixels": 1.0,
-        "memorization/stranger_ratio": 1.25,
         "memorization/memorized": 0.06,
         "memorization/memorized_pixels": 0.05,
         "memorization/floor/nn_ratio": 0.99,
-        "memorization/floor/stranger_ratio": 0.67,
     }
     if conditional:
         for name, real in {"accuracy": 0.85, "balanced_accuracy": 0.8, "auroc": 0.9}.items():

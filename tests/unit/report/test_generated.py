@@ -131,9 +131,9 @@ def test_real_images_stand_first_where_copies_are_counted() -> None:
     grid = memory_grid(only(generators()))
     assert grid.rows[0][0].text == "real images nobody trained on"
     first = texts(grid)["real images nobody trained on", "–"]
-    assert first["strangers as nearest"] == "0.67 ±0.00"
+    assert first["nearest-neighbor distance ratio"] == "0.99 ±0.00"
     assert first["ratio in pixels"] == "–"
-    assert texts(grid)[ATTACKED]["strangers as nearest"] == "1.25 ±0.00"
+    assert texts(grid)[ATTACKED]["nearest-neighbor distance ratio"] == "0.97 ±0.00"
     assert not any("floor" in head for head in grid.heads)
 
 
@@ -207,7 +207,6 @@ def test_where_only_some_generators_have_classes_the_others_have_na() -> None:
 def test_copies_are_told_in_features_and_in_pixels() -> None:
     row = texts(memory_grid(only(generators())))[CLEAN]
     assert row["nearest-neighbor distance ratio"] == "0.97 ±0.00"
-    assert row["strangers as nearest"] == "1.25 ±0.00"
     assert row["suspiciously near a training image (%)"] == "6.0 ±0.0"
     assert row["suspiciously near in pixels (%)"] == "5.0 ±0.0"
 

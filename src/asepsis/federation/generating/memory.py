@@ -10,17 +10,13 @@ from torch import Tensor
 
 from asepsis.core.samples import Array
 from asepsis.federation.generating.extractor import Extractor
-from asepsis.metrics.generation import memorized, nearest_neighbor_ratio, stranger_ratio
+from asepsis.metrics.generation import memorized, nearest_neighbor_ratio
 
 PIXELS = 32
 """Images are averaged down to at most so many pixels a side before their pixels are compared."""
 COMPARED = 5000
 """At most so many images of a kind are compared, at even steps."""
-FIGURES = {
-    "nn_ratio": nearest_neighbor_ratio,
-    "stranger_ratio": stranger_ratio,
-    "memorized": memorized,
-}
+FIGURES = {"nn_ratio": nearest_neighbor_ratio, "memorized": memorized}
 SPACES = ("", "_pixels")
 NAMES = tuple(f"{name}{space}" for name in FIGURES for space in SPACES)
 
@@ -28,9 +24,8 @@ NAMES = tuple(f"{name}{space}" for name in FIGURES for space in SPACES)
 def memory(extractor: Extractor, fake: Tensor, train: Tensor, held_out: Tensor) -> dict[str, float]:
     """Compare generated images with those trained on and with those never seen.
 
-    Returns ``nn_ratio`` (:func:`~asepsis.metrics.generation.nearest_neighbor_ratio`),
-    ``stranger_ratio`` (:func:`~asepsis.metrics.generation.stranger_ratio`) and ``memorized``
-    (:func:`~asepsis.metrics.generation.memorized`, quantile 0.05) in the extractor's features, and
+    Returns ``nn_ratio`` (:func:`~asepsis.metrics.generation.nearest_neighbor_ratio`) and
+    ``memorized`` (:func:`~asepsis.metrics.generation.memorized`, quantile 0.05) in the extractor's features, and
     the same with ``_pixels`` of the images themselves, averaged down to 32×32. The extractor knows
     the training images too, pixels do not: read both.
 

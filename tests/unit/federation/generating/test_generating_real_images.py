@@ -98,4 +98,3 @@ def test_strangers_are_no_copies_and_copies_are(name: str) -> None:
         assert found[f"nn_ratio{space}"] == pytest.approx(1.0, abs=0.1)
         assert found[f"memorized{space}"] < 0.15
         assert copied[f"memorized{space}"] == 1.0
-        assert copied[f"stranger_ratio{space}"] < 0.3 < found[f"stranger_ratio{space}"]
