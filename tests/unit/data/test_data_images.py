@@ -52,3 +52,37 @@ def test_a_large_image_below_the_limit_is_read_without_a_warning(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert (read_images([name], 8, tmp_path) == 7).all()
+
+
+def photo(shape: tuple[int, int]) -> Any:
+    """Slow waves with noise: a crop that is off by a few pixels has other colors."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    waves = np.stack([60 * np.sin(x / 90 + k) + 60 * np.cos(y / 70 - k) for k in range(3)], -1)
+    noise = np.random.default_rng(1).normal(128, 12, waves.shape)
+    return pillow.fromarray((waves + noise).clip(0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("shape", [(450, 600), (767, 1023), (1023, 766)])
+@pytest.mark.parametrize("center", [False, True])
+def test_a_photo_decoded_small_looks_like_one_decoded_whole(
+    tmp_path: Path, shape: tuple[int, int], center: bool
+) -> None:
+    name = tmp_path / "photo.jpg"
+    photo(shape).save(name, quality=90)
+    small, whole = (
+        read_images([name], 32, tmp_path, color=True, center=center, draft=draft).astype(int)
+        for draft in (True, False)
+    )
+    differences = np.abs(small - whole)
+    assert 0 < differences.mean() < 1
+    assert differences.max() <= 8
+
+
+def test_only_photos_are_decoded_small_and_only_where_enough_is_left(tmp_path: Path) -> None:
+    for name, size in (("some.png", 32), ("some.bmp", 32), ("some.jpg", 200)):
+        photo((450, 600)).save(tmp_path / name)
+        small, whole = (
+            read_images([tmp_path / name], size, tmp_path, color=True, draft=draft)
+            for draft in (True, False)
+        )
+        assert (small == whole).all()

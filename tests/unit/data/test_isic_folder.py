@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -279,3 +280,12 @@ def test_a_word_for_nobody_is_no_patient(folder: Path, word: str, column: str) -
         f"image,{column}\nISIC_0,{word}\nISIC_1,A\nISIC_2,{word} \nISIC_3,A\n"
     )
     assert load(folder).groups.tolist() == [0, 1, 2, 1]
+
+
+def test_images_are_held_once(archive: Path) -> None:
+    load(archive, size=8)  # what is imported on the way is no image
+    tracemalloc.start()
+    data = load(archive, size=1024)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert data.inputs.nbytes < peak < 1.5 * data.inputs.nbytes

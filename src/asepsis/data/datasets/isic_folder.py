@@ -109,7 +109,12 @@ def _read(options: IsicFolder, root: Path) -> Dataset:
         name="isic-folder",
         kind=Kind.IMAGE,
         inputs=read_images(
-            [files[name] for name in labels.names], options.size, root, color=True, center=True
+            [files[name] for name in labels.names],
+            options.size,
+            root,
+            color=True,
+            center=True,
+            draft=True,
         ),
         targets=targets,
         classes=classes,
