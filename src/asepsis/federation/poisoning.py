@@ -21,12 +21,14 @@ from asepsis.core.samples import Prepare, Samples, Shard
 if TYPE_CHECKING:
     from asepsis.federation.build import Parts
 
+BLIND = "an unconditional generator never sees a label"
+
 
 def poisoned(parts: Parts, prepare: Prepare) -> dict[tuple[int, str], Shard]:
     """Return what hostile hospitals train on, prepared after the attack has changed it.
 
     Raises:
-        ConfigError: the attack changes nothing, and has nothing else.
+        ConfigError: the attack changes nothing, and has nothing else, or labels that nobody sees.
     """
     attack = parts.attack
     if not isinstance(attack, DataAttack):
@@ -40,7 +42,7 @@ def poisoned(parts: Parts, prepare: Prepare) -> dict[tuple[int, str], Shard]:
 
     hostile = [h for h in parts.hospitals if h.id in parts.threat.clients]
     shards, changed = {}, False
-    labels = getattr(parts.model, "conditional", True)  # or nobody ever looks at them
+    labels = _labels(parts)
     for rank, hospital in enumerate(hostile):
         made = poison(hospital.train, hospital.id, rank)
         changed = changed or not _same(hospital.train, made, labels)
@@ -52,9 +54,22 @@ def poisoned(parts: Parts, prepare: Prepare) -> dict[tuple[int, str], Shard]:
             got=f"{type(attack).__name__} at hospitals {', '.join(str(h.id) for h in hostile)}",
             fix="choose classes and a share that they have samples of, or other hostile hospitals"
             if labels
-            else "an unconditional generator never sees a label: use conditional = true",
+            else f"{BLIND}: use conditional = true",
         )
     return shards
+
+
+def _labels(parts: Parts) -> bool:
+    """Whether anybody ever looks at labels."""
+    seen: bool = getattr(parts.model, "conditional", True)
+    if not seen and getattr(parts.attack, "relabels", False):
+        raise ConfigError(
+            BLIND,
+            place="attack.label",
+            got=getattr(parts.attack, "label", None),
+            fix="leave it out, or give the model conditional = true",
+        )
+    return seen
 
 
 def _only_poisons(attack: DataAttack) -> bool:

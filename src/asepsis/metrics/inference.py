@@ -169,8 +169,17 @@ def synthetic_membership(samples: Array, synthetic: Array, reference: Array | No
         >>> bool(scores[0] > 0 > scores[1])
         True
     """
-    near = nearest_distance(samples, synthetic)
-    if reference is None:
-        return -near
-    far = nearest_distance(samples, reference)
-    return np.log(far + TINY) - np.log(near + TINY)
+    far = None if reference is None else nearest_distance(samples, reference)
+    return nearness(nearest_distance(samples, synthetic), far)
+
+
+def nearness(near: Array, far: Array | None) -> Array:
+    """Turn distances to generated samples and to a reference into membership scores.
+
+    ``-near``, or ``log far - log near``; see :func:`synthetic_membership`.
+
+    Example:
+        >>> nearness(np.array([1.0]), np.array([np.e])).round(6).tolist()
+        [1.0]
+    """
+    return -near if far is None else np.log(far + TINY) - np.log(near + TINY)

@@ -142,6 +142,7 @@ def test_where_no_hostile_hospital_has_the_class_the_federation_is_refused() -> 
     def shards(*hostile: int) -> int:
         parts: Any = SimpleNamespace(
             attack=TriggerImages(only=2),
+            model=build("model", "dcgan"),
             hospitals=sites,
             facts=FACTS,
             threat=SimpleNamespace(clients=hostile),
@@ -153,3 +154,24 @@ def test_where_no_hostile_hospital_has_the_class_the_federation_is_refused() -> 
     assert shards(0, 1) == 2
     with pytest.raises(ConfigError, match="changes nothing in the data of any hostile hospital"):
         shards(1)
+
+
+def built(conditional: bool, **options: Any) -> int:
+    none = hospital(4, (0,)).take(np.zeros(0, int))
+    parts: Any = SimpleNamespace(
+        attack=TriggerImages(**options),
+        model=build("model", {"name": "dcgan", "conditional": conditional}),
+        hospitals=(Hospital(0, "0", hospital(), none, none),),
+        facts=FACTS,
+        threat=SimpleNamespace(clients=(0,)),
+        streams=Streams(0),
+    )
+    return len(poisoned(parts, prepare=prepared))
+
+
+def test_an_unconditional_generator_is_shown_no_label() -> None:
+    assert built(conditional=True, label=1) == 1
+    assert built(conditional=False, only=1) == 1
+    words = "^attack.label: an unconditional generator never sees a label; got 1"
+    with pytest.raises(ConfigError, match=words):
+        built(conditional=False, label=1)

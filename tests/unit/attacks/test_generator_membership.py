@@ -12,10 +12,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from asepsis.attacks.infer import generator_membership
 from asepsis.attacks.infer.generator_membership import GeneratorMembership
 from asepsis.core.errors import ConfigError
 from asepsis.core.samples import Array, Shard
 from asepsis.core.threat import Evidence, Facts, ReleaseView, Setting
+from asepsis.metrics.inference import nearest_distance
 from asepsis.models.gan import Gan, Synthesizer
 from asepsis.testing.learners import learner_for
 from asepsis.training.learner import Learner
@@ -158,6 +160,43 @@ def test_public_images_of_other_classes_calibrate_where_there_is_none_of_this() 
     public = images(2, 100)
     only = Shard(public.inputs[public.targets == 0], public.targets[public.targets == 0])
     assert known(view_of(Told(images(0), CLASSES), public=only)) > 0.95
+
+
+def test_classes_without_candidates_are_not_generated() -> None:
+    asked = images(0, 20)
+    only = Shard(asked.inputs[asked.targets == 1], asked.targets[asked.targets == 1])
+    view = view_of(Told(images(0), CLASSES), candidates=only)
+    assert claimed(view, images=8, draws=2).measurements == {"synthetic": 16.0}
+
+
+def test_public_images_are_compared_once_however_many_draws(monkeypatch: Any) -> None:
+    pools: list[int] = []
+
+    def watched(samples: Array, pool: Array) -> Array:
+        pools.append(len(pool))
+        return nearest_distance(samples, pool)
+
+    monkeypatch.setattr(generator_membership, "nearest_distance", watched)
+    claimed(view_of(Told(images(0), CLASSES)), images=8, draws=3)
+    assert sorted(pools) == [8] * 6 + [200] * 2
+
+
+def test_large_images_are_averaged_down_before_they_are_compared() -> None:
+    """Checkerboards of opposite signs average to the same gray: only the average counts."""
+    board = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(32, 32).view(1, 1, 64, 64)
+
+    class Board(Synthesizer):
+        def __init__(self) -> None:
+            super().__init__((1, 64, 64), 0, z_dim=1)
+            self.gray = nn.Parameter(torch.tensor(0.25))
+
+        def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+            return self.gray - 0.5 * board.expand(len(z), -1, -1, -1)
+
+    asked = Shard(torch.cat([board / 2, board / 4 + 0.5]), torch.tensor([0, 0]))
+    view = view_of(Board(), candidates=asked, public=None)
+    scores = claimed(view, images=2).guesses["scores"]
+    assert scores.tolist() == pytest.approx([-0.25 * 32, -0.25 * 32])
 
 
 def test_nobody_asked_about_and_a_broken_generator_claim_nothing() -> None:

@@ -34,7 +34,8 @@ class TriggerImages:
     is fitted once, by :meth:`fitted`, and is then the same everywhere.
 
     Raises ConfigError for a class that does not exist, a ``label`` that the images of class
-    ``only`` have already or on data of one class, and a trigger that cannot stamp images.
+    ``only`` have already, on data of one class or with an unconditional generator, and a trigger
+    that cannot stamp images.
 
     Source: Jin and Li, Backdoor Attack is a Devil in Federated GAN-based Medical Image Synthesis,
     arXiv 2207.00762 (every image of one hospital); labels after the abstract of its journal
@@ -77,6 +78,11 @@ class TriggerImages:
     def stamp(self) -> Trigger:
         """The trigger."""
         return trigger_of(self.trigger)
+
+    @property
+    def relabels(self) -> bool:
+        """Whether labels change, which only a conditional generator ever sees."""
+        return self.label is not None
 
     def poison(self, own: Samples, facts: DataFacts, rng: np.random.Generator) -> Samples:
         """Return the samples with some stamped; an attack that is not fitted fits itself."""

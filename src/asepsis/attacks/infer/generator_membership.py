@@ -7,30 +7,36 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from asepsis.attacks.infer.synthetic_mia import synthetic_mia
 from asepsis.core.errors import ConfigError
 from asepsis.core.registry import register
-from asepsis.core.samples import Kind, Shard
+from asepsis.core.samples import Array, Kind, Shard
 from asepsis.core.threat import Evidence, ReleaseView, Setting
+from asepsis.metrics.inference import nearest_distance, nearness
 from asepsis.models.gan import Gan, Synthesizer
 
 CHUNK = 256
 """Images generated at a time."""
+
+PIXELS = 32
+"""Images are averaged down to at most so many pixels a side before they are compared."""
 
 
 @register("attack", "generator-membership")
 class GeneratorMembership:
     """Membership inference from what a released generator makes (GAN-Leaks, black box).
 
-    The holder generates ``images`` images, of a conditional generator as many of each class, and
-    compares every candidate ``x`` with those of its own class S and with public images of its
-    class P (of all classes where there is none): ``log d(x, P) - log d(x, S)``, d being the
-    distance to the nearest, Euclidean in prepared pixels; without public images ``-d(x, S)``. Of
-    each class's scores their median is taken off: a generator is nearer to all images of one class
-    than to all of another. Scores are averaged over ``draws`` such sets. A generator that
+    The holder generates ``images`` images S, of a conditional generator as many of each class that
+    a candidate has, and compares every candidate ``x`` with those of its own class and with public
+    images P of its class (of all classes where there is none): ``log d(x, P) - log d(x, S)``;
+    without public images ``-d(x, S)``. Of each class's scores their median is taken off: a
+    generator is nearer to all images of one class than to all of another. An unconditional
+    generator knows no classes: every candidate is compared with all of S and of P, and no median
+    is taken off. ``d`` is the distance to the nearest, Euclidean in prepared pixels, of images
+    averaged down to at most 32×32. Scores are averaged over ``draws`` sets S. A generator that
     remembers nobody makes images as near to others as to its members.
 
     Returns evidence ``scores`` ``[n]``: a released generator is everybody's. None without
@@ -67,24 +73,22 @@ class GeneratorMembership:
             return None
         generator = _generator_of(view.learner.copy(view.row))
         draws = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        found = [self._scores(view, view.candidates, generator, draws) for _ in range(self.draws)]
-        scores = torch.stack(found).mean(dim=0)
+        scores = torch.zeros(len(view.candidates), dtype=torch.float64)
+        made = 0
+        for label, mine in _classes(view.candidates, generator.classes):
+            asked = _small(view.candidates.inputs[mine.to(view.candidates.inputs.device)])
+            others = _beside(view.public, label)
+            far = None if others is None else nearest_distance(asked, _small(others))
+            for _ in range(self.draws):
+                fakes = _small(_made(generator, self.images, label, draws))
+                found = torch.from_numpy(nearness(nearest_distance(asked, fakes), far))
+                scores[mine] += (
+                    found - found.median() if generator.classes else found
+                ) / self.draws
+                made += len(fakes)
         if not bool(scores.isfinite().all()):
             return None
-        made = self.draws * self.images * max(1, generator.classes)
         return Evidence("membership", {"scores": scores}, measurements={"synthetic": float(made)})
-
-    def _scores(
-        self, view: ReleaseView, asked: Shard, generator: Synthesizer, draws: torch.Generator
-    ) -> Tensor:
-        """Return one set's scores ``[n]``."""
-        scores = torch.zeros(len(asked), dtype=torch.float64)
-        for label, mine in _classes(asked, generator.classes):
-            made = _made(generator, self.images, label, draws)
-            others = _beside(view.public, label)
-            found = synthetic_mia(asked.inputs[mine], made, others).guesses["scores"]
-            scores[mine] = found - found.median() if len(found) and generator.classes else found
-        return scores
 
 
 def _generator_of(module: nn.Module) -> Synthesizer:
@@ -99,11 +103,20 @@ def _generator_of(module: nn.Module) -> Synthesizer:
 
 
 def _classes(asked: Shard, classes: int) -> Iterator[tuple[int | None, Tensor]]:
-    """Yield each class and where its candidates are; all at once where there are none."""
+    """Yield each class that a candidate has, and where; all at once where there are no classes."""
     if not classes:
         yield None, torch.arange(len(asked))
     for label in range(classes):
-        yield label, torch.nonzero(asked.targets.cpu() == label).flatten()
+        mine = torch.nonzero(asked.targets.cpu() == label).flatten()
+        if len(mine):
+            yield label, mine
+
+
+def _small(images: Tensor) -> Array:
+    """Average images down to at most 32×32: distances then cost the same at every size."""
+    height, width = (min(extent, PIXELS) for extent in images.shape[2:])
+    averaged: Array = F.adaptive_avg_pool2d(images.double(), (height, width)).cpu().numpy()
+    return averaged
 
 
 @torch.no_grad()
