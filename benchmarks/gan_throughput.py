@@ -2,14 +2,19 @@
 
 Usage: python benchmarks/gan_throughput.py [--rounds 9] [--json]
 
-One hospital with 256 images of 32 x 32, one local epoch in batches of 32: eight steps of the
-critic and eight of the generator of `dcgan`, conditional, BCE, Adam with moments kept from epoch
-to epoch. Ours includes what a round of federated training asks for: drawing the batches, loading
-the received generator, making the row, taking the moments home. The first bare loop is the one
-people write (NCHW, default Adam, `loss.backward()`), the second has our memory layout and
-optimizer kernel (channels-last, fused Adam). All run on one thread; processor time is taken, so
-that other work on the machine counts little. Epochs are interleaved; `x as written` and `x tuned`
-are medians of the ratios within a turn, after two turns to warm up. Ratios hold within one run.
+One hospital with 256 images, one local epoch in batches of 32: a step of the critic and one of the
+generator for every batch, conditional, moments kept from epoch to epoch. Cases: `dcgan` with BCE
+and Adam, gray and in color; the same as WGAN-GP (instance norm, RMSprop); `style-gan` at 64 x 64
+with 64 images. Ours includes what a round of federated training asks for: drawing the batches,
+loading the received generator, making the row, taking the moments home. The first bare loop is
+the one people write (NCHW, default optimizer, `loss.backward()`, which in the generator's step
+computes gradients of the critic's weights that nobody uses). The second has our memory layout and
+optimizer kernel (channels-last, fused Adam, foreach RMSprop), and freezes the critic's weights in
+the generator's step. All run on one thread, as every worker of the engine `threads` does: two
+cores run two hospitals. Processor time is taken, so that other work on the machine counts little.
+Epochs are interleaved; `x as written` and `x tuned` are medians of the ratios within a turn,
+after two turns to warm up. Ratios hold within one run. Beside the tuned loop ours was found within
+0.94 and 1.07: a few percent go to what a round asks for, which the bare loop does not do.
 """
 
 from __future__ import annotations
@@ -19,10 +24,12 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 from asepsis.core.layout import Layout
 from asepsis.core.registry import build
@@ -32,30 +39,53 @@ from asepsis.core.updates import State
 from asepsis.models.gan import Gan
 from asepsis.training.gan_trainer import GanTrainer
 
-SAMPLES, BATCH, CLASSES, WARM_UP = 256, 32, 2, 2
-LR, BETAS = 2e-4, (0.5, 0.999)
-CASES = {"dcgan, gray": (1, 32, 32), "dcgan, color": (3, 32, 32)}
+BATCH, CLASSES, WARM_UP = 32, 2, 2
+LR, BETAS, PENALTY = 2e-4, (0.5, 0.999), 10.0
 
 
-def network(shape: tuple[int, ...], *, channels_last: bool) -> Gan:
+@dataclass(frozen=True)
+class Case:
+    """What is trained, and on how many images."""
+
+    shape: tuple[int, int, int] = (1, 32, 32)
+    samples: int = 256
+    model: str = "dcgan"
+    wasserstein: bool = False
+
+
+CASES = {
+    "dcgan, gray": Case(),
+    "dcgan, color": Case((3, 32, 32)),
+    "dcgan, wgan-gp": Case(wasserstein=True),
+    "style-gan, 64": Case((1, 64, 64), 64, "style-gan"),
+}
+
+
+def network(case: Case, *, channels_last: bool) -> Gan:
+    norm = "instance" if case.wasserstein else "batch"
     with building_modules(0):
-        module: Gan = build("model", "dcgan").build(shape, CLASSES)
+        module: Gan = build("model", {"name": case.model, "norm": norm}).build(case.shape, CLASSES)
     if channels_last:
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return module.train()
 
 
-def images(shape: tuple[int, ...], *, channels_last: bool) -> Shard:
+def images(case: Case, *, channels_last: bool) -> Shard:
     draws = torch.Generator().manual_seed(0)
-    inputs = torch.rand(SAMPLES, *shape, generator=draws) * 2 - 1
+    inputs = torch.rand(case.samples, *case.shape, generator=draws) * 2 - 1
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    return Shard(inputs.contiguous(memory_format=layout), torch.arange(SAMPLES) % CLASSES)
+    return Shard(inputs.contiguous(memory_format=layout), torch.arange(case.samples) % CLASSES)
 
 
-def ours(shape: tuple[int, ...]) -> Callable[[], None]:
-    module, data = network(shape, channels_last=True), images(shape, channels_last=True)
+def ours(case: Case) -> Callable[[], None]:
+    module, data = network(case, channels_last=True), images(case, channels_last=True)
     layout, task = Layout.of(module, ("critic.",)), build("task", "generation")
-    trainer = GanTrainer(lr=LR, beta1=BETAS[0], beta2=BETAS[1], batch_size=BATCH)
+    trainer = GanTrainer(
+        lr=LR,
+        loss="wgan-gp" if case.wasserstein else "bce",
+        optimizer="rmsprop" if case.wasserstein else "adam",
+        batch_size=BATCH,
+    )
     received, home = layout.flatten(module), State()
     rng = np.random.default_rng(0)
 
@@ -67,28 +97,55 @@ def ours(shape: tuple[int, ...]) -> Callable[[], None]:
     return epoch
 
 
-def bare(shape: tuple[int, ...], *, tuned: bool) -> Callable[[], None]:
-    module, data = network(shape, channels_last=tuned), images(shape, channels_last=tuned)
+def optimizer(case: Case, player: nn.Module, *, tuned: bool) -> torch.optim.Optimizer:
+    if case.wasserstein:
+        return torch.optim.RMSprop(player.parameters(), lr=LR, foreach=True if tuned else None)
+    return torch.optim.Adam(player.parameters(), lr=LR, betas=BETAS, fused=True if tuned else None)
+
+
+def slope_penalty(
+    critic: nn.Module, real: Tensor, fake: Tensor, column: Tensor, draws: torch.Generator
+) -> Tensor:
+    share = torch.rand(len(real), 1, 1, 1, generator=draws)
+    points = (share * real + (1 - share) * fake).requires_grad_()
+    told = critic(points).gather(1, column).sum()
+    (slope,) = torch.autograd.grad(told, points, create_graph=True)
+    penalty: Tensor = PENALTY * (slope.flatten(1).norm(dim=1) - 1).square().mean()
+    return penalty
+
+
+def bare(case: Case, *, tuned: bool) -> Callable[[], None]:
+    module, data = network(case, channels_last=tuned), images(case, channels_last=tuned)
     generator, critic = module.generator, module.critic
-    fused = True if tuned else None
-    makers = torch.optim.Adam(generator.parameters(), lr=LR, betas=BETAS, fused=fused)
-    judges = torch.optim.Adam(critic.parameters(), lr=LR, betas=BETAS, fused=fused)
+    makers = optimizer(case, generator, tuned=tuned)
+    judges = optimizer(case, critic, tuned=tuned)
     draws = torch.Generator().manual_seed(0)
 
+    def doubt(real: Tensor, fake: Tensor, column: Tensor) -> Tensor:
+        told = critic(real).gather(1, column), critic(fake).gather(1, column)
+        if case.wasserstein:
+            loss: Tensor = told[1].mean() - told[0].mean()
+            return loss + slope_penalty(critic, real, fake, column, draws)
+        return F.softplus(-told[0]).mean() + F.softplus(told[1]).mean()
+
+    def wish(fake: Tensor, column: Tensor) -> Tensor:
+        told = critic(fake).gather(1, column)
+        return -told.mean() if case.wasserstein else F.softplus(-told).mean()
+
     def epoch() -> None:
-        for batch in torch.split(torch.randperm(SAMPLES, generator=draws), BATCH):
+        for batch in torch.split(torch.randperm(case.samples, generator=draws), BATCH):
             real, labels = data.inputs[batch], data.targets[batch]
             column = labels[:, None]
             z = torch.randn(len(real), generator.z_dim, generator=draws)
             fake = generator(z, labels)
             judges.zero_grad()
-            loss = F.softplus(-critic(real).gather(1, column)).mean()
-            loss = loss + F.softplus(critic(fake.detach()).gather(1, column)).mean()
-            torch.autograd.backward(loss)
+            torch.autograd.backward(doubt(real, fake.detach(), column))
             judges.step()
             makers.zero_grad()
-            wanted = F.softplus(-critic(fake).gather(1, column)).mean()
-            torch.autograd.backward(wanted)
+            if tuned:
+                critic.requires_grad_(False)
+            torch.autograd.backward(wish(fake, column))
+            critic.requires_grad_(True)
             makers.step()
 
     return epoch
@@ -96,11 +153,11 @@ def bare(shape: tuple[int, ...], *, tuned: bool) -> Callable[[], None]:
 
 def measure(rounds: int) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
-    for case, shape in CASES.items():
+    for name, case in CASES.items():
         loops = {
-            "ours": ours(shape),
-            "as written": bare(shape, tuned=False),
-            "tuned": bare(shape, tuned=True),
+            "ours": ours(case),
+            "as written": bare(case, tuned=False),
+            "tuned": bare(case, tuned=True),
         }
         times: dict[str, list[float]] = {loop: [] for loop in loops}
         for number in range(WARM_UP + rounds):
@@ -109,10 +166,10 @@ def measure(rounds: int) -> list[dict[str, object]]:
                 epoch()
                 if number >= WARM_UP:
                     times[loop].append(time.process_time() - started)
-        speed = {loop: SAMPLES / statistics.median(values) for loop, values in times.items()}
+        speed = {loop: case.samples / statistics.median(values) for loop, values in times.items()}
         found.append(
             {
-                "case": case,
+                "case": name,
                 **{f"{loop}, samples/s": round(value) for loop, value in speed.items()},
                 "over_as_written": round(ratio(times["as written"], times["ours"]), 2),
                 "over_tuned": round(ratio(times["tuned"], times["ours"]), 2),
@@ -137,11 +194,11 @@ def main() -> None:
         print(json.dumps(rows))
         return
     names = ["ours", "as written", "tuned"]
-    print(f"{'samples/s':<14}" + "".join(f"{name:>12}" for name in names), end="")
+    print(f"{'samples/s':<16}" + "".join(f"{name:>12}" for name in names), end="")
     print(f"{'x as written':>14}{'x tuned':>9}")
     for row in rows:
         speeds = "".join(f"{row[f'{name}, samples/s']:>12}" for name in names)
-        print(f"{row['case']:<14}{speeds}{row['over_as_written']:>14}{row['over_tuned']:>9}")
+        print(f"{row['case']:<16}{speeds}{row['over_as_written']:>14}{row['over_tuned']:>9}")
 
 
 if __name__ == "__main__":
