@@ -13,10 +13,11 @@ from asepsis.experiments.inspections import by_name
 from asepsis.experiments.leaks import figure_of
 from asepsis.experiments.naming import names_cell
 from asepsis.experiments.recovery import median_recovery
-from asepsis.experiments.results import Group, Results, Run, excess_of, floor_of
+from asepsis.experiments.results import Group, Results, Run, beside_twin, excess_of
 from asepsis.experiments.spec import Claim
 from asepsis.metrics.durability import MATCHED
 from asepsis.metrics.intervals import UNKNOWN, Interval, holm, paired_difference, t_interval
+from asepsis.metrics.measures import floor_name
 
 ALPHA = 0.05
 
@@ -76,7 +77,9 @@ def _measured(claim: Claim, groups: list[Group]) -> Measured:
     theirs = by_seed(other, claim.metric, lasting.get(other))
     seeds = [seed for seed in mine if seed in theirs]
     pairs = [mine[s] for s in seeds], [theirs[s] for s in seeds]
-    gap = paired_difference(*pairs, grain=grain(claim.metric, t_interval(pairs[1]).mean))
+    least = other.metric(floor_name(claim.metric)).mean
+    grain_ = grain(claim.metric, t_interval(pairs[1]).mean, least)
+    gap = paired_difference(*pairs, grain=grain_)
     alike = _matched(lasting.get(group), lasting.get(other))
     return Measured(claim, group, gap, lasting.get(group), alike)
 
@@ -127,7 +130,7 @@ def _reader(metric: str, primary: str) -> Callable[[Run, Run], float]:
     if metric == CHANGE:
         return lambda run, twin: run.tail(primary) - twin.tail(primary)
     if metric == EXCESS:
-        return lambda run, twin: excess_of(run, run.tail("asr"), floor_of(run, twin, Run.tail))
+        return lambda run, twin: excess_of(run, *beside_twin(run, twin, Run.tail))
     if metric.startswith(OBSERVE):
         return lambda run, _: figure_of(run, metric)
     if metric.startswith(INSPECT):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from asepsis.experiments.figures import TIMES
-from asepsis.experiments.results import Group, Run, excess_of, floor_of
+from asepsis.experiments.results import Group, Run, beside_twin, excess_of, floor_of
 from asepsis.experiments.spec import Experiment
 from asepsis.metrics.durability import (
     Lifespan,
@@ -24,12 +24,13 @@ from asepsis.metrics.measures import measure
 PAIRED = "backdoor/paired_auroc"
 
 
-def grain(metric: str, beside: float = math.nan) -> float:
+def grain(metric: str, beside: float = math.nan, floor: float = math.nan) -> float:
     """Return by how much a figure is told from another: a round, or a point of a share.
 
-    Of a figure without natural bounds it is a share of what it is held ``beside``.
+    Of a figure without natural bounds it is a share of what it is held ``beside``,
+    or of its ``floor``.
     """
-    return 1.0 if metric in TIMES else measure(metric).grain(beside)
+    return 1.0 if metric in TIMES else measure(metric).grain(beside, floor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +118,7 @@ def leaves(spec: Experiment) -> bool:
 
 def excess_curve(run: Run, twin: Run) -> list[float]:
     """Return the excess attack success by round; NaN where it was not measured."""
-    floors = floor_of(run, twin, Run.curve)
-    pairs = zip(run.curve("asr"), floors, strict=False)
+    pairs = zip(*beside_twin(run, twin, Run.curve), strict=False)
     return [excess_of(run, asr, floor) for asr, floor in pairs]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from asepsis.experiments.naming import row_label
 from asepsis.experiments.results import Group
 from asepsis.metrics.intervals import Interval, t_interval
-from asepsis.metrics.measures import measure
+from asepsis.metrics.measures import floor_name, measure
 
 
 def recovered(robust: Group, plain: Group) -> dict[int, float]:
@@ -21,14 +21,17 @@ def recovered(robust: Group, plain: Group) -> dict[int, float]:
     """
     name = robust.primary
     kind = measure(name)
-    lost = {run.cell.seed: (run.tail(name), twin.tail(name)) for run, twin in plain.good}
+    lost = {
+        run.cell.seed: (run.tail(name), twin.tail(name), twin.tail(floor_name(name)))
+        for run, twin in plain.good
+    }
     found = {}
     for run, _ in robust.good:
         if run.cell.seed in lost:
-            spoiled, clean = lost[run.cell.seed]
+            spoiled, clean, floor = lost[run.cell.seed]
             loss = clean - spoiled
             gain = run.tail(name) - spoiled
-            lost_enough = (-loss if kind.lower else loss) >= kind.grain(clean)
+            lost_enough = (-loss if kind.lower else loss) >= kind.grain(clean, floor)
             found[run.cell.seed] = gain / loss if lost_enough else math.nan
     return found
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from asepsis.core.errors import ConfigError
+from asepsis.experiments.learning import DISTANCE, gain
 from asepsis.experiments.naming import Labels
 from asepsis.experiments.plan import Cell, Plan, probe_name
 from asepsis.experiments.run import identity
@@ -20,19 +21,13 @@ from asepsis.experiments.store import Line, Store, damaged, footer_of, read_reco
 from asepsis.metrics.backdoor import excess_success
 from asepsis.metrics.hospitals import MINIMUM
 from asepsis.metrics.intervals import Interval, paired_difference, t_interval
-from asepsis.metrics.measures import measure
+from asepsis.metrics.measures import floor_name, measure
 
 T = TypeVar("T")
-UNDERTRAINED = 0.1
-"""A twin that gains less balanced accuracy than this share of what chance leaves is untrained."""
-COLLAPSED = 0.5
-"""A generator that had collapsed in more of the last rounds than this has learned nothing."""
 WATCHING = ("server", "eavesdropper")
 """Roles whose attack looks and does nothing."""
-DISTANCE = "kernel_distance"
-"""How far a generator's images are from real ones: which less is better than an untrained one's."""
-ERROR = "mae"
-"""What an image-to-image model must make less of than who never looks at the input."""
+SEEN = "backdoor/seen"
+"""How often a trigger is found in generated images, false alarms among it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,11 +161,7 @@ class Group:
 
     def change(self, name: str) -> Interval:
         """Paired difference to the attack-free twin: attacked minus twin."""
-        return paired_difference(
-            [run.tail(name) for run, _ in self.good],
-            [twin.tail(name) for _, twin in self.good],
-            grain=measure(name).grain(self.clean(name).mean),
-        )
+        return paired_change(self.good, name)
 
     @property
     def generates(self) -> bool:
@@ -188,10 +179,7 @@ class Group:
 
     def excess(self) -> Interval:
         """Attack success beyond the floor: ``(ASR - floor) / (1 - floor)``."""
-        values = [
-            excess_of(run, run.tail("asr"), floor_of(run, twin, Run.tail))
-            for run, twin in self.good
-        ]
+        values = [excess_of(run, *beside_twin(run, twin, Run.tail)) for run, twin in self.good]
         return paired_difference(values, [0.0] * len(values))
 
     @property
@@ -200,8 +188,8 @@ class Group:
 
         A figure that is not estimable shows nothing; a task without one is taken at its word.
         """
-        told = [gain for _, twin in self.good if (gain := _gain(twin)) is not None]
-        gains = [gain for gain in told if math.isfinite(gain)]
+        told = [found for _, twin in self.good if (found := gain(twin)) is not None]
+        gains = [one for one in told if math.isfinite(one)]
         return bool(told) and not (gains and math.fsum(gains) / len(gains) >= 0)
 
     def activation(self) -> list[dict[str, Any]]:
@@ -269,6 +257,27 @@ def floor_of(run: Run, twin: Run, read: Callable[[Run, str], T], metric: str = "
     return read(twin, f"{own}/{probe_name(run.cell.spec.attack or {})}")
 
 
+def beside_twin(run: Run, twin: Run, read: Callable[[Run, str], T]) -> tuple[T, T]:
+    """Read an attack's success, and its floor, for the excess.
+
+    Of a generator both are what a detector that works finds before false alarms are subtracted:
+    they cancel, and a rate that was cut off at zero would not.
+    """
+    works = "asr" not in run.footer.get("generator", {}).get("blind", ())
+    probe = probe_name(run.cell.spec.attack or {})
+    raw = SEEN in run.footer.get("tail", {}) and f"floor:seen/{probe}" in twin.footer["tail"]
+    metric = SEEN if works and raw else "asr"
+    return read(run, metric), floor_of(run, twin, read, metric)
+
+
+def paired_change(pairs: Sequence[tuple[Run, Run]], name: str) -> Interval:
+    """Paired difference of runs to what stands beside them."""
+    theirs = [beside.tail(name) for _, beside in pairs]
+    floor = t_interval([beside.tail(floor_name(name)) for _, beside in pairs]).mean
+    grain = measure(name).grain(t_interval(theirs).mean, floor)
+    return paired_difference([run.tail(name) for run, _ in pairs], theirs, grain=grain)
+
+
 def excess_of(run: Run, asr: float, floor: float) -> float:
     """Return the excess success; NaN where the floor leaves fewer than ten test samples above it.
 
@@ -279,34 +288,6 @@ def excess_of(run: Run, asr: float, floor: float) -> float:
     tested = int(run.footer.get("generator", {}).get("images", tested))
     few = tested > 0 and (1 - floor) * tested < MINIMUM
     return math.nan if few else excess_success(asr, floor)
-
-
-def _gain(twin: Run) -> float | None:
-    """How much more than the least a model knows, between chance (0) and everything (1).
-
-    By balanced accuracy where a sample has one class, by macro AUROC where it has several labels;
-    by the error of images, which must be less than that of the mean training image; by the kernel
-    distance of generated images, which must be less than that of an untrained generator, and which
-    means nothing once the generator makes one image only. NaN where that is not estimable,
-    ``None`` where the task has none of them.
-    """
-    classes, tail = len(twin.resolved["classes"]), twin.footer.get("tail", {})
-    if "balanced_accuracy" in tail and classes > 1:
-        return (twin.tail("balanced_accuracy") - 1 / classes) / (1 - 1 / classes) - UNDERTRAINED
-    if "macro_auroc" in tail:
-        return (twin.tail("macro_auroc") - 0.5) / 0.5 - UNDERTRAINED
-    prior = twin.footer.get("prior", {})
-    if DISTANCE in tail:
-        return _gain_of_generator(twin, prior.get(DISTANCE))
-    return prior[ERROR] - twin.tail(ERROR) if ERROR in prior else None
-
-
-def _gain_of_generator(twin: Run, untrained: float | None) -> float | None:
-    if twin.tail("collapsed") > COLLAPSED:
-        return -UNDERTRAINED
-    if untrained is None:
-        return None
-    return 1 - twin.tail(DISTANCE) / untrained - UNDERTRAINED if untrained > 0 else math.nan
 
 
 def _void_share(run: Run, rounds: list[int]) -> float:

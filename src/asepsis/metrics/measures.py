@@ -39,24 +39,34 @@ class Measure:
         """Whether it lies in [0, 1] and is written in percent."""
         return self.unit == "%"
 
-    def material(self, clean: float = math.nan) -> float:
+    def material(self, clean: float = math.nan, floor: float = math.nan) -> float:
         """Return the least change that matters, beside the ``clean`` run's value.
 
-        5 points; of a relative figure 10 % of ``clean``. NaN when that is not positive: a
-        distance that is not told from zero is nothing that another could be judged by.
+        5 points; of a relative figure 10 % of ``clean``, or of its ``floor`` (what real images
+        have beside other real ones) where that is more: below the floor nothing is told apart.
+        NaN when neither is positive: a distance that is not told from zero is nothing that
+        another could be judged by.
 
         Example:
             >>> measure("accuracy").material(), measure("kernel_distance").material(2.0)
             (0.05, 0.2)
+            >>> measure("kernel_distance").material(0.001, floor=0.5)
+            0.05
         """
-        return self._of(clean, MATERIAL_SHARE) if self.relative else MATERIAL
+        return self._of(clean, floor, MATERIAL_SHARE) if self.relative else MATERIAL
 
-    def grain(self, clean: float = math.nan) -> float:
-        """Return by how much two values are told apart: a point, or 1 % of ``clean``."""
-        return self._of(clean, POINT) if self.relative else POINT
+    def grain(self, clean: float = math.nan, floor: float = math.nan) -> float:
+        """Return by how much two values are told apart: a point, or 1 % of ``clean``.
 
-    def _of(self, clean: float, share: float) -> float:
-        return share * clean if clean > 0 else math.nan
+        Of its ``floor`` where that is more.
+        """
+        return self._of(clean, floor, POINT) if self.relative else POINT
+
+    def _of(self, clean: float, floor: float, share: float) -> float:
+        if not math.isfinite(clean):
+            return math.nan
+        most = max(clean, floor) if math.isfinite(floor) else clean
+        return share * most if most > 0 else math.nan
 
 
 SHARE: Final = Measure()
@@ -110,6 +120,17 @@ def measure(name: str) -> Measure:
         (True, False)
     """
     return MEASURES.get(name.rpartition("/")[2].removeprefix("floor:"), SHARE)
+
+
+def floor_name(name: str) -> str:
+    """Return under which name the same of real and other real images stands; "" without one.
+
+    Example:
+        >>> floor_name("kernel_distance"), floor_name("accuracy")
+        ('kernel_floor', '')
+    """
+    found = name.replace("_distance", "_floor")
+    return found if found != name and found in MEASURES else ""
 
 
 def lower_is_better(name: str) -> bool:

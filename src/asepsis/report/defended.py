@@ -10,13 +10,15 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from asepsis.experiments.results import Run
+from asepsis.experiments.oracles import EXCLUDE
 from asepsis.metrics.intervals import UNKNOWN, Interval
 from asepsis.report.findings import Finding, Scenario, mean, proofs
 from asepsis.report.grids import Cell, Grid
 from asepsis.report.wording import Scale, number, plus_minus
 
 SHARE = Scale("share")
+WHO = "who is hostile"
+"""What nobody knows: a stack that is told so is an oracle."""
 HEADS = [
     "defense",
     "knows",
@@ -71,6 +73,8 @@ def defenses_grid(scenario: Scenario) -> Grid:
     rows = [_row(name, side, scenario.scale) for name, side in told.items()]
     kept = [i for i in range(len(HEADS)) if i == 0 or any(row[i].text != "–" for row in rows)]
     heads = [HEADS[i].format(scenario.scale.label) for i in kept]
+    if any(finding.group.generates for finding in usable):
+        heads = [head.replace("excess ASR", "excess trigger in images") for head in heads]
     return Grid(heads, [[row[i] for i in kept] for row in rows])
 
 
@@ -78,7 +82,7 @@ def _row(name: str, side: _Side, scale: Scale) -> list[Cell]:
     worst = _worst(side.static, scale)
     return [
         Cell(name, name),
-        _text(", ".join(_knows(side.twins[0].group.runs[0]))),
+        _text(", ".join(_knows(side))),
         _share(_changed(side.twins)),
         _share(_changed(side.attacked)),
         _interval(side.twins[0].utility, scale),
@@ -108,10 +112,12 @@ def _adaptive(side: _Side, scale: Scale) -> Cell:
     return Cell("not tried", -math.inf) if worst is None else _interval(worst.utility, scale)
 
 
-def _knows(run: Run) -> list[str]:
-    stages = run.resolved.get("defenses", [])
+def _knows(side: _Side) -> list[str]:
+    stages = side.twins[0].group.runs[0].resolved.get("defenses", [])
     counts = [f"f = {stage['f']}" for stage in stages if "f" in stage]
-    told = [item for stage in stages for item in stage.get("knows", [])]
+    lists = [stage for stage in stages if stage.get("name") == EXCLUDE]
+    counts += [WHO if all(f.oracle for f in side.attacked) else "a blocklist"] if lists else []
+    told = [i for stage in stages if stage not in lists for i in stage.get("knows", [])]
     return list(dict.fromkeys([*counts, *told]))
 
 

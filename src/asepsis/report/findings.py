@@ -6,22 +6,34 @@ excludes zero after Holm's correction within the scenario's table and the mean c
 without an attack), in the direction that is worse for the figure at hand; safety when the whole
 interval lies on the harmless side of what is material; else nothing. Below three seeds nothing is
 claimed.
+
+What hostile hospitals do to a generator is judged beside a federation of the honest ones alone: an
+attack-free twin learns from more honest images than there are under attack.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from asepsis.core.registry import build
 from asepsis.experiments.durability import Durability, durabilities, leaves, paired_rise
 from asepsis.experiments.naming import row_label
-from asepsis.experiments.results import WATCHING, Group, Results, Run
+from asepsis.experiments.oracles import honest_alone, is_oracle
+from asepsis.experiments.results import WATCHING, Group, Results, Run, paired_change
 from asepsis.experiments.spec import Experiment
 from asepsis.metrics.durability import MATERIAL as MATERIAL_EXCESS
-from asepsis.metrics.intervals import ENOUGH, UNKNOWN, Interval, holm, paired_difference
+from asepsis.metrics.intervals import (
+    ENOUGH,
+    UNKNOWN,
+    Interval,
+    holm,
+    paired_difference,
+    t_interval,
+)
+from asepsis.metrics.measures import floor_name
 from asepsis.report.wording import Scale
 
 PLANTED = MATERIAL_EXCESS
@@ -30,6 +42,9 @@ STALLED = 0.2
 """Stalled: 20 % more of the attacked rounds have no result than of the same rounds of the twin."""
 ALPHA = 0.05
 MEANS = ("mean", "weighted-mean")
+ORACLE = " (oracle)"
+"""Stands behind a stack that is told who is hostile: no defense can know that."""
+NO_COMPANION = "no twin with equally many honest images in this study"
 IDLE = (*MEANS, "plain")
 """Stages that change nothing by definition: their proof of activation says nothing."""
 
@@ -48,6 +63,7 @@ class Verdict(StrEnum):
     UNTRAINED = "undertrained"
     NEVER = "never attacked"
     IDLE = "attack inactive"
+    ORACLE = "oracle"
     FAILED = "failed"
 
     @property
@@ -58,7 +74,11 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """One attack under one defense: figures over seeds, and what may be said of them."""
+    """One attack under one defense: figures over seeds, and what may be said of them.
+
+    ``change`` is to the attack-free twin, ``alone`` to the honest hospitals alone: ``None`` where
+    that is not what harm is judged by. ``clean`` is the metric of what harm is judged beside.
+    """
 
     group: Group
     attack: str
@@ -67,6 +87,8 @@ class Finding:
     passive: bool
     utility: Interval
     change: Interval
+    alone: Interval | None
+    clean: Interval
     asr: Interval
     floor: Interval
     excess: Interval
@@ -107,7 +129,23 @@ class Finding:
     @property
     def material(self) -> float:
         """The least change of the metric that matters; NaN when nothing can be told."""
-        return self.scale.measure.material(self.group.clean(self.scale.name).mean)
+        floor = self.group.clean(floor_name(self.scale.name)).mean
+        return self.scale.measure.material(self.clean.mean, floor)
+
+    @property
+    def damage(self) -> Interval:
+        """The change that harm is judged by."""
+        return self.change if self.alone is None else self.alone
+
+    @property
+    def lonely(self) -> bool:
+        """Whether harm cannot be judged, since nobody trained on the same honest images alone."""
+        return self.alone is not None and not self.alone.n
+
+    @property
+    def oracle(self) -> bool:
+        """Whether the server was told exactly who is hostile."""
+        return self.attacked and all(is_oracle(run) for run in self.group.runs)
 
     @property
     def planted(self) -> Interval:
@@ -219,8 +257,16 @@ def _scenario(title: str, groups: list[Group]) -> Scenario:
     passive = {g.attack for g in groups if _watched(g)}
     scale = Scale(groups[0].primary)
     lasting = durabilities(groups)
-    raw = [_measure(g, scale, g.attack in passive, lasting.get(g)) for g in groups]
-    return Scenario(title, scale, _judged(raw))
+    alone = honest_alone(run for group in groups for run in group.runs)
+    raw = [_measure(g, scale, g.attack in passive, lasting.get(g), alone) for g in groups]
+    return Scenario(title, scale, _judged(_marked(raw)))
+
+
+def _marked(raw: list[Finding]) -> list[Finding]:
+    """Name stacks that are told who is hostile whoever attacks for what they are."""
+    attacked = [finding for finding in raw if finding.attacked]
+    told = {f.defense for f in attacked if f.oracle} - {f.defense for f in attacked if not f.oracle}
+    return [replace(f, defense=f.defense + ORACLE) if f.defense in told else f for f in raw]
 
 
 def _watched(group: Group) -> bool:
@@ -228,7 +274,16 @@ def _watched(group: Group) -> bool:
     return group.attack != "none" and curious
 
 
-def _measure(group: Group, scale: Scale, passive: bool, lasting: Durability | None) -> Finding:
+def _measure(
+    group: Group,
+    scale: Scale,
+    passive: bool,
+    lasting: Durability | None,
+    companions: Mapping[Run, Run],
+) -> Finding:
+    pairs, asked = group.good, group.attack != "none" and group.generates and not passive
+    if asked:
+        pairs = [(run, companions[run]) for run, _ in group.good if run in companions]
     return Finding(
         group=group,
         attack=row_label(group.attack, group.labels),
@@ -237,6 +292,8 @@ def _measure(group: Group, scale: Scale, passive: bool, lasting: Durability | No
         passive=passive,
         utility=group.metric(scale.name),
         change=group.change(scale.name),
+        alone=paired_change(pairs, scale.name) if asked else None,
+        clean=t_interval([beside.tail(scale.name) for _, beside in pairs]),
         asr=group.metric("asr"),
         floor=group.floor(),
         excess=group.excess(),
@@ -247,8 +304,8 @@ def _measure(group: Group, scale: Scale, passive: bool, lasting: Durability | No
 
 
 def _judged(raw: list[Finding]) -> list[Finding]:
-    judged = [f for f in raw if f.attacked and not f.passive]
-    claims = [p for f in judged for p in (f.change.p, f.decisive.p)]
+    judged = [f for f in raw if f.attacked and not f.passive and not f.oracle]
+    claims = [p for f in judged for p in (f.damage.p, f.decisive.p)]
     adjusted = iter(holm(claims).tolist())
     settled = {id(f): _settle(f, next(adjusted), next(adjusted)) for f in judged}
     return [settled.get(id(f)) or _settle(f, math.nan, math.nan) for f in raw]
@@ -271,12 +328,14 @@ def _plain_verdict(finding: Finding) -> Verdict | None:
         return Verdict.UNTRAINED
     if not finding.attacked:
         return Verdict.TWIN
+    if finding.oracle:
+        return Verdict.ORACLE
     idle = (run.footer.get("attack_inactive", 0.0) for run, _ in finding.group.good)
     return Verdict.IDLE if min(idle) == 1 else None
 
 
 def _harm(finding: Finding, p: float) -> Verdict:
-    change, sign = finding.change, finding.scale.sign
+    change, sign = finding.damage, finding.scale.sign
     if change.n < ENOUGH:
         return Verdict.UNCLEAR
     worst_end = change.low if sign > 0 else -change.high

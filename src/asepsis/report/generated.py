@@ -13,7 +13,7 @@ from typing import Any
 from asepsis.experiments.figures import DOWNSTREAM, MEMORIZATION, OF_STRANGERS, SOURCES
 from asepsis.experiments.results import Group, Run
 from asepsis.metrics.intervals import Interval, paired_difference, t_interval
-from asepsis.report.findings import Finding, Scenario
+from asepsis.report.findings import NO_COMPANION, Finding, Scenario
 from asepsis.report.grids import Cell, Grid
 from asepsis.report.wording import Scale, bounds, counted, plus_minus
 
@@ -25,6 +25,7 @@ NETLESS = "normal, without network"
 WORTH = [
     "kernel distance (real from real)",
     "its change to the twin",
+    "to the honest hospitals alone",
     "trigger in generated images (%)",
     "in the twin's (%)",
     "Fréchet distance (real from real)",
@@ -142,6 +143,7 @@ def _untaught(name: str, figures: list[dict[str, float]]) -> list[Cell]:
         NOTHING,
         NOTHING,
         NOTHING,
+        NOTHING,
         _over_floor("frechet_distance", over("frechet_distance"), over("frechet_floor")),
         *(
             _cell(Scale(figure), over(figure))
@@ -156,6 +158,7 @@ def _worth(finding: Finding) -> list[Cell]:
     return [
         _beside(group, "kernel_distance", "kernel_floor"),
         _change(finding),
+        _alone(finding),
         *_triggers(finding),
         _beside(group, "frechet_distance", "frechet_floor"),
         _figure(group, "precision"),
@@ -211,6 +214,15 @@ def _change(finding: Finding) -> Cell:
         return NOTHING
     scale = Scale("kernel_distance")
     return _cell(scale, finding.group.change(scale.name), change=True)
+
+
+def _alone(finding: Finding) -> Cell:
+    """Write the change to the honest hospitals alone: the attack has not their images to lose."""
+    if finding.lonely:
+        return Cell("–", -math.inf, NO_COMPANION)
+    if finding.alone is None:
+        return NOTHING
+    return _cell(finding.scale, finding.alone, change=True)
 
 
 def _diversity(group: Group) -> Cell:

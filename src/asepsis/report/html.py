@@ -132,6 +132,7 @@ def render(results: Results, *, include_patient_data: bool = False) -> str:
         runs=len(results.runs),
         material=f"{100 * MATERIAL:.0f}",
         relative=relative,
+        made_images=any(block.generated for block in blocks),
         material_share=f"{100 * MATERIAL_SHARE:.0f}",
         planted=f"{100 * PLANTED:.0f}",
         style=Markup(_asset("style.css")),
@@ -251,14 +252,15 @@ def _plots(block: Block, attack: str) -> list[Plot]:
     )
     made = [plots.finished(utility, f"{number}-u", title)]
     if any(f.group.backdoor for f in found):
+        rate = "trigger in images" if found[0].group.generates else "attack success"
         success = plots.draw(
             _curves(found, "asr"),
-            ylabel="attack success (%)",
+            ylabel=rate + " (%)",
             starts_at=_starts_at(found[0]),
             rounds=last,
             references=_floors(found),
         )
-        made.append(plots.finished(success, f"{number}-b", f"attack success rate, {attack}"))
+        made.append(plots.finished(success, f"{number}-b", f"{rate}, {attack}"))
     return made
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHARE, LIFE, AREA = Scale("excess_at_departure"), Scale("lifespan"), Scale("area")
+RATES = ("ASR", "floor", "excess")
 ENOUGH = 3
 """Survival curves are drawn from this many seeds on."""
 
@@ -59,7 +60,9 @@ def durability_grid(scenario: Scenario) -> Grid:
     """Strength at departure, and how long it lasted."""
     rows = [_row(finding, item) for finding, item in lasting(scenario)]
     heads = ["attack", "defense"]
-    heads += [f"{name} at departure (%)" for name in ("ASR", "floor", "excess")]
+    of_images = any(finding.group.generates for finding in scenario.findings)
+    names = ("trigger in images", "without attack", "excess") if of_images else RATES
+    heads += [f"{name} at departure (%)" for name in names]
     heads += ["lifespan (rounds)", "half-life (rounds)", "area (rounds)", "seeds"]
     return Grid(heads, rows)
 

@@ -11,7 +11,8 @@ from typing import Any
 from asepsis.experiments.results import Results, Run
 from asepsis.experiments.spec import ThreatSpec
 from asepsis.experiments.store import footer_of
-from asepsis.report.findings import Finding, Scenario, Verdict, mean, proofs
+from asepsis.metrics.intervals import Interval
+from asepsis.report.findings import NO_COMPANION, Finding, Scenario, Verdict, mean, proofs
 from asepsis.report.grids import Cell, Grid
 from asepsis.report.imaged import image_lines
 from asepsis.report.lasting import in_short
@@ -33,6 +34,7 @@ MARKS = {
     Verdict.UNTRAINED: "–",
     Verdict.NEVER: "–",
     Verdict.IDLE: "–",
+    Verdict.ORACLE: "",
     Verdict.FAILED: "✕",
 }
 TONES = {
@@ -48,6 +50,7 @@ TONES = {
     Verdict.IDLE: "unclear",
     Verdict.WATCHED: "seen",
     Verdict.TWIN: "twin",
+    Verdict.ORACLE: "twin",
 }
 
 
@@ -73,16 +76,38 @@ def tile(finding: Finding | None) -> Tile:
         return Tile(verdict.value, mark, tone, leaked_lines(finding) or ["nothing claimed"])
     lines = [f"{plus_minus(scale, finding.utility)}{_unit(scale)}"]
     if finding.attacked:
-        lines.append(f"Δ {plus_minus(scale, finding.change, change=True)}")
+        lines += changes(finding)
     lines += image_lines(finding)
     if finding.trigger is not None and finding.lasting is not None:
         lines += in_short(finding.lasting)
     elif finding.trigger is not None:
-        lines.append(f"ASR {SHARE.value(finding.asr.mean)}")
-        lines.append(f"floor {SHARE.value(finding.floor.mean)}")
+        lines.append(f"{rate_name(finding)} {SHARE.value(finding.asr.mean)}")
+        lines.append(f"{floor_word(finding)} {SHARE.value(finding.floor.mean)}")
+        lines += [f"excess {SHARE.value(finding.excess.mean)}"] if finding.group.generates else []
     if finding.trigger is not None and finding.rise.n:
         lines.append(f"paired Δ {plus_minus(SHARE, finding.rise, change=True)}")
     return Tile(finding.said, mark, tone, lines)
+
+
+def changes(finding: Finding) -> list[str]:
+    """Write the change to the twin, and of a generator that to the honest hospitals alone."""
+    scale = finding.scale
+    said = [f"Δ {plus_minus(scale, finding.change, change=True)}"]
+    if finding.lonely:
+        return [*said, NO_COMPANION]
+    if finding.alone is None or finding.oracle:
+        return said
+    return [*said, f"Δ honest alone {plus_minus(scale, finding.alone, change=True)}"]
+
+
+def rate_name(finding: Finding) -> str:
+    """Return what a trigger's success is called: a generator is asked nothing."""
+    return "trigger in images" if finding.group.generates else "ASR"
+
+
+def floor_word(finding: Finding) -> str:
+    """Return what the same without an attack is called."""
+    return "without attack" if finding.group.generates else "floor"
 
 
 def mark_of(finding: Finding) -> str:
@@ -99,8 +124,12 @@ def findings_grid(scenario: Scenario) -> Grid:
     """Every figure of every attack and defense."""
     scale = scenario.scale
     unit = f" ({scale.unit})" if scale.unit else ""
+    of_images = any(finding.group.generates for finding in scenario.findings)
+    rates = ("trigger in images", "without attack", "excess trigger in images")
     heads = ["attack", "defense", f"{scale.label}{unit}", "change to twin"]
-    heads += [f"{name}, last rounds (%)" for name in ("ASR", "floor", "excess ASR")]
+    heads += ["change to honest alone"] if of_images else []
+    names = rates if of_images else ("ASR", "floor", "excess ASR")
+    heads += [f"{name}, last rounds (%)" for name in names]
     heads += [
         "over patients",
         "worst hospital",
@@ -108,21 +137,17 @@ def findings_grid(scenario: Scenario) -> Grid:
         "seconds a round",
         "verdict",
     ]
-    return Grid(heads, [_finding_row(finding) for finding in scenario.findings])
+    return Grid(heads, [_finding_row(finding, of_images) for finding in scenario.findings])
 
 
-def _finding_row(f: Finding) -> list[Cell]:
+def _finding_row(f: Finding, of_images: bool) -> list[Cell]:
     seconds = math.fsum(f.group.seconds().values()) if f.group.good else math.nan
-    compared = f.attacked and f.change.n
     return [
         Cell(f.attack, f.attack),
         Cell(f.defense, f.defense),
         Cell(plus_minus(f.scale, f.utility), f.utility.mean, bounds(f.scale, f.utility)),
-        Cell(
-            plus_minus(f.scale, f.change, change=True) if compared else "–",
-            f.change.mean if compared else math.nan,
-            bounds(f.scale, f.change, change=True) if compared else "",
-        ),
+        _moved(f, f.change if f.attacked else None),
+        *([_moved(f, f.alone)] if of_images else []),
         *(_share(f, value) for value in (f.asr, f.floor, f.excess)),
         _over_patients(f),
         Cell(plus_minus(f.scale, f.worst) if f.worst.n else NONE, f.worst.mean),
@@ -130,6 +155,13 @@ def _finding_row(f: Finding) -> list[Cell]:
         Cell(number(seconds, 2), seconds),
         Cell(f"{mark_of(f)} {f.said}".strip(), f.said, tone=TONES[f.verdict]),
     ]
+
+
+def _moved(f: Finding, found: Interval | None) -> Cell:
+    if found is None or not found.n:
+        return Cell("–", math.nan, NO_COMPANION if found is not None and f.lonely else "")
+    text = plus_minus(f.scale, found, change=True)
+    return Cell(text, found.mean, bounds(f.scale, found, change=True))
 
 
 def _over_patients(f: Finding) -> Cell:
@@ -141,7 +173,7 @@ def _over_patients(f: Finding) -> Cell:
     return Cell(text, found.mean, f"last round, {found.n} patients, bootstrap")
 
 
-def _share(finding: Finding, interval: Any) -> Cell:
+def _share(finding: Finding, interval: Interval) -> Cell:
     if finding.trigger is None and not finding.group.backdoor:
         return Cell("–", math.nan)
     return Cell(plus_minus(SHARE, interval), interval.mean, bounds(SHARE, interval))

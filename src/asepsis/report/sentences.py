@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from asepsis.experiments.results import Results
 from asepsis.experiments.summary import idle_rounds
 from asepsis.report import troubled
-from asepsis.report.findings import PLANTED, Finding, Scenario, Verdict, scenarios
+from asepsis.report.findings import NO_COMPANION, PLANTED, Finding, Scenario, Verdict, scenarios
+from asepsis.report.generated_words import alone, spread
 from asepsis.report.lasting import life, lived, outlook
 from asepsis.report.leaked import leaked_lines, silent
 from asepsis.report.provenance import provenance
@@ -66,9 +67,12 @@ def _outcome(scenario: Scenario, active: list[Finding]) -> str:
     safe = {
         defense: sum(f.verdict in SAFE for f in active if f.defense == defense)
         for defense in scenario.defenses
+        if not all(f.oracle for f in active if f.defense == defense)
     }
-    text = f"{said}. Shown to withstand them: {_counts(safe, total)}. {outlook(scenario)}"
-    return text.strip()
+    if any(f.lonely for f in active):
+        said += f" ({NO_COMPANION})"
+    withstood = f" Shown to withstand them: {_counts(safe, total)}." if safe else ""
+    return f"{said}.{withstood} {outlook(scenario)}".strip()
 
 
 def _counts(safe: dict[str, int], total: int) -> str:
@@ -142,10 +146,11 @@ def _effect(finding: Finding) -> str:
         f"{scale.label} to {scale.value(finding.utility.mean)}, a change of "
         f"{scale.change(change.mean)} ({bounds(scale, change, change=True)})"
     )
+    moved += alone(finding)
     if finding.verdict is Verdict.UNTRAINED:
         return f"{name} took {moved}, but the model had not learned: no claim."
     if finding.trigger is not None:
-        did = _spread if finding.group.generates else _success
+        did = spread if finding.group.generates else _success
         return f"{name} {did(finding)}; it took {moved}{_doubt(finding)}."
     if finding.harm is Verdict.HELD:
         return f"{name} did no material harm: it took {moved}."
@@ -172,21 +177,6 @@ def _success(finding: Finding) -> str:
     )
 
 
-def _spread(finding: Finding) -> str:
-    """Tell how far a trigger got into the images that a generator makes."""
-    lasting = finding.lasting
-    share = finding.asr if lasting is None else lasting.metric("asr_at_departure")
-    floor = finding.floor if lasting is None else lasting.metric("floor_at_departure")
-    if not share.n:
-        return "put its trigger where nobody can tell: no detector of it works"
-    when = "" if lasting is None else f" when its attacker left, and {lived(lasting)}"
-    return (
-        f"put its trigger into {SHARE.value(share.mean)} of generated images beyond false alarms "
-        f"(a generator nobody attacked: {SHARE.value(floor.mean)}; excess "
-        f"{SHARE.value(finding.planted.mean)}, {bounds(SHARE, finding.planted)}){when}"
-    )
-
-
 def _told_apart(finding: Finding) -> str:
     """Tell the paired figure of a trigger, where it decides."""
     if not finding.rise.n:
@@ -199,6 +189,8 @@ def _doubt(finding: Finding) -> str:
     """Say when an interval is too wide to decide."""
     if finding.verdict is not Verdict.UNCLEAR:
         return ""
+    if finding.lonely:
+        return f"; no verdict: {NO_COMPANION}"
     return f", which {counted(finding.change.n, 'seed')} cannot tell from chance"
 
 
@@ -206,7 +198,9 @@ def _briefly(finding: Finding) -> str:
     """Tell the same attack under another rule."""
     rule, scale = _rule(finding.defense), finding.scale
     change = f"change {scale.change(finding.change.mean)}, "
-    change += bounds(scale, finding.change, change=True)
+    change += bounds(scale, finding.change, change=True) + alone(finding)
+    undecided = finding.lonely and finding.verdict is Verdict.UNCLEAR
+    change += f"; {NO_COMPANION}" if undecided else ""
     planted = finding.planted
     excess = f"excess {SHARE.value(planted.mean)}, {bounds(SHARE, planted)}{_told_apart(finding)}"
     if finding.lasting is not None:
@@ -225,10 +219,12 @@ def _briefly(finding: Finding) -> str:
         Verdict.FAILED: "no run ended with figures",
         Verdict.NEVER: "nobody ever attacked",
         Verdict.IDLE: "the attack did nothing",
+        Verdict.ORACLE: "hostile hospitals never take part",
     }
     if finding.verdict in (Verdict.FAILED, Verdict.NEVER, Verdict.IDLE):
         return f"With {rule} {words[finding.verdict]}."
-    shown = change if finding.verdict in (Verdict.FELL, Verdict.HELD) else figures
+    by_change = undecided or finding.verdict in (Verdict.FELL, Verdict.HELD)
+    shown = change if by_change else figures
     return f"With {rule} {words[finding.verdict]} ({shown})."
 
 

@@ -19,6 +19,7 @@ from asepsis.report.lasting import in_short
 from asepsis.report.leak_figures import KINDS
 from asepsis.report.leaked import Block, blocks, leaked_lines
 from asepsis.report.promised import promises
+from asepsis.report.sections import changes, rate_name
 from asepsis.report.sentences import MANY, SHARE, Note, caveats, headline
 from asepsis.report.side_by_side import BORDERS, WIDEST_COLUMN, parted, printable, split_tables
 from asepsis.report.wording import plus_minus
@@ -42,8 +43,12 @@ LEGEND = (
 )
 DECIDED = "A verdict counts only where its interval decides."
 SPREAD = (
-    "ASR is the share of generated images that carry the trigger beyond its detector's false "
-    "alarms, excess what exceeds a generator nobody attacked."
+    "Trigger in images is the share of generated images in which a detector finds the trigger, "
+    "beyond those on real images; excess, what exceeds a generator nobody attacked, decides."
+)
+ALONE = (
+    "Harm to a generator is judged by its change to the honest hospitals alone: the attack-free "
+    "twin learns from more honest images."
 )
 TRIGGERED = (
     "ASR is the share of triggered samples read as the attacker wants, excess what exceeds a model "
@@ -105,6 +110,7 @@ def _legend(shown: list[Scenario]) -> str:
         (DECIDED, True),
         (TRIGGERED, any(not finding.group.generates for finding in triggered)),
         (SPREAD, any(finding.group.generates for finding in triggered)),
+        (ALONE, any(finding.alone is not None for finding in found)),
         (DEPARTED, any(finding.lasting is not None for finding in triggered)),
         (PAIRED, any(finding.rise.n for finding in triggered)),
     ]
@@ -228,13 +234,12 @@ def cell_text(finding: Finding) -> Text:
         return Text("\n").join(_leak_lines(finding))
     lines = [Text(plus_minus(finding.scale, finding.utility))]
     if finding.attacked:
-        change = plus_minus(finding.scale, finding.change, change=True)
-        lines.append(Text(f"Δ {change}"))
+        lines += [Text(line) for line in changes(finding)]
     lines += [Text(line) for line in image_lines(finding)]
     if finding.trigger is not None and finding.lasting is not None:
         lines += [Text(line) for line in in_short(finding.lasting)]
     elif finding.trigger is not None:
-        lines.append(Text(f"ASR {SHARE.value(finding.asr.mean)}"))
+        lines.append(Text(f"{rate_name(finding)} {SHARE.value(finding.asr.mean)}"))
         lines.append(Text(f"excess {plus_minus(SHARE, finding.excess)}"))
     if finding.trigger is not None and finding.rise.n:
         lines.append(Text(f"paired Δ {plus_minus(SHARE, finding.rise, change=True)}"))

@@ -38,8 +38,23 @@ def run(
 ) -> Run:
     spec = experiment(component, rule, seed, "phantom")
     lines = record(spec, {"collapsed": 0.0, **tail}, classes=CLASSES)
-    lines[0]["result"]["resolved"]["primary"] = "kernel_distance"
+    lines[0]["result"]["resolved"] |= {"primary": "kernel_distance", "hostile": [0]}
     return Run(Cell("federated GAN", attack, rule, seed, spec), lines)
+
+
+def apart(
+    seed: int,
+    tail: dict[str, float],
+    hospitals: tuple[int, ...] = (0,),
+    component: Component | None = None,
+) -> Run:
+    """A federation without some hospitals."""
+    attack = "none" if component is None else str(component["name"])
+    made = run(attack, component, "mean", seed, tail)
+    stack: tuple[Component, ...] = ({"name": "exclude", "hospitals": hospitals}, {"name": "mean"})
+    spec = made.cell.spec.model_copy(update={"defenses": stack})
+    made.resolved["defenses"] = [{**stack[0], "knows": ["history"]}, stack[1]]
+    return Run(Cell("federated GAN", attack, "exclude + mean", seed, spec), made.lines)
 
 
 def study(
@@ -48,14 +63,29 @@ def study(
     clean: float = CLEAN,
     seeds: tuple[int, ...] = SEEDS,
     claims: tuple[Claim, ...] = (),
+    alone: float | None = CLEAN,
+    floor: float = math.nan,
 ) -> Results:
-    """Give every rule a twin at ``clean``; the flip is at ``attacked``, at ``saved`` with krum."""
+    """Give every rule a twin at ``clean``; the flip is at ``attacked``, at ``saved`` with krum.
+
+    The honest hospitals alone are at ``alone``, or nobody asked what they are at.
+    """
     runs = []
+    if alone is not None:
+        for seed in seeds:
+            tail = {"kernel_distance": alone + JITTER[seed], "kernel_floor": floor, FLOOR: 0.02}
+            runs.append(apart(seed, tail))
     for rule, distance in (("mean", attacked), ("multi-krum", saved)):
         for seed in seeds:
             off = JITTER[seed]
             runs += [
-                run("none", None, rule, seed, {"kernel_distance": clean + off, FLOOR: 0.02}),
+                run(
+                    "none",
+                    None,
+                    rule,
+                    seed,
+                    {"kernel_distance": clean + off, "kernel_floor": floor, FLOOR: 0.02},
+                ),
                 run("label-flip", FLIP, rule, seed, {"kernel_distance": distance + 1.1 * off}),
                 run(
                     "badnets",
@@ -89,12 +119,84 @@ def test_a_material_rise_is_harm_and_a_fall_is_none(distance: float, verdict: Ve
 
 
 def test_what_is_material_grows_with_the_clean_distance() -> None:
-    assert found(study(0.030, clean=0.020, saved=0.02)).material == pytest.approx(0.002)
-    assert found(study(101.0, clean=100.0)).verdict is Verdict.HELD
+    small = study(0.030, clean=0.020, saved=0.02, alone=0.020)
+    assert found(small).material == pytest.approx(0.002)
+    assert found(study(101.0, clean=100.0, alone=100.0)).verdict is Verdict.HELD
 
 
 def test_beside_a_distance_that_is_not_told_from_zero_nothing_is_decided() -> None:
-    assert found(study(3.0, clean=0.0)).verdict is Verdict.UNCLEAR
+    assert found(study(3.0, clean=0.0, alone=0.0)).verdict is Verdict.UNCLEAR
+
+
+def test_a_rise_that_is_little_beside_the_floor_is_no_harm() -> None:
+    """Ten times next to nothing is still next to nothing where real images differ by 5."""
+    for floor, verdict in ((5.0, Verdict.HELD), (math.nan, Verdict.FELL)):
+        finding = found(study(0.4, clean=0.2, alone=0.2, floor=floor))
+        assert finding.verdict is verdict
+    assert found(study(0.4, clean=0.2, alone=0.2, floor=5.0)).material == pytest.approx(0.5)
+
+
+def test_harm_is_a_rise_over_what_the_honest_hospitals_have_alone() -> None:
+    """Losing the hostile hospital's honest images is not what the attack did."""
+    assert found(study(3.0, clean=2.0, alone=3.0)).verdict is Verdict.HELD
+    assert found(study(3.0, clean=3.0, alone=2.0)).verdict is Verdict.FELL
+    text = "\n".join(told(scenarios(study(3.0, clean=2.0, alone=3.0))[0]))
+    assert "a change of +1.000" in text
+    assert "to the honest hospitals alone" in text
+
+
+@pytest.mark.parametrize("page", [True, False])
+def test_without_the_honest_hospitals_alone_there_is_no_verdict(*, page: bool) -> None:
+    results = study(9.0, alone=None)
+    assert found(results).verdict is Verdict.UNCLEAR
+    missing = "no twin with equally many honest images in this study"
+    assert missing in (render(results) if page else printed(results))
+    assert missing in tile(found(results)).lines
+
+
+@pytest.mark.parametrize(
+    ("hospitals", "component", "told_of"),
+    [((0,), None, True), ((0,), FLIP, True), ((1,), None, False), ((0, 1), None, False)],
+)
+def test_companions_leave_out_the_hostile_hospitals_and_nobody_else(
+    hospitals: tuple[int, ...], component: Component | None, told_of: bool
+) -> None:
+    results = study(3.0, alone=None)
+    twins = [] if component is None else [None]
+    for seed in SEEDS:
+        tail = {"kernel_distance": 3.0 + JITTER[seed], FLOOR: 0.02}
+        results.runs.extend(apart(seed, tail, hospitals, one) for one in [component, *twins])
+    assert found(results).lonely is not told_of
+
+
+def test_an_oracle_is_named_and_stands_apart_from_defenses() -> None:
+    results = study(3.0)
+    for seed in SEEDS:
+        results.runs.append(apart(seed, {"kernel_distance": 2.0 + JITTER[seed]}, (0,), FLIP))
+    finding = found(results, "exclude + mean (oracle)")
+    assert finding.verdict is Verdict.ORACLE
+    assert tile(finding).tone == "twin"
+    assert "exclude" not in headline(results)[0]
+    grid = defenses_grid(scenarios(results)[0])
+    knows = {row[0].text: row[grid.heads.index("knows")].text for row in grid.rows}
+    assert knows["exclude + mean (oracle)"] == "who is hostile"
+    # As many claims are corrected for as without it.
+    assert found(results).damage.p == found(study(3.0)).damage.p
+
+
+def test_the_excess_of_generators_is_of_rates_that_are_not_cut_off_at_zero() -> None:
+    """Of 45 % seen 10 % are the twin's, whatever the false alarms on real images."""
+    results = study()
+    probe = f"floor:seen/{probe_name(PATCH)}"
+    for item in results.runs:
+        if item.cell.attack == "none":
+            item.footer["tail"] |= {probe: 0.1, FLOOR: 0.0}
+    assert found(results, attack="badnets").excess.mean == pytest.approx(0.35 / 0.9)
+    for item in results.runs:
+        item.footer["generator"] = {"blind": ["asr"]}
+        if item.cell.attack == "badnets":
+            item.footer["tail"]["asr"] = math.nan
+    assert not found(results, attack="badnets").excess.n
 
 
 def test_two_seeds_show_nothing() -> None:
@@ -115,7 +217,7 @@ def test_words_say_that_it_rose() -> None:
 
 def test_the_trigger_is_said_to_be_in_images_and_not_read_by_a_classifier() -> None:
     line = next(line for line in told(scenarios(study())[0]) if "badnets" in line)
-    assert "put its trigger into 40.0% of generated images beyond false alarms" in line
+    assert "put its trigger into 40.0% of generated images, beyond those on real images" in line
     assert "a generator nobody attacked: 2.0%; excess 38.8%" in line
     assert "read" not in line
 
@@ -131,7 +233,7 @@ def test_the_terminal_knows_the_direction_and_no_points() -> None:
     assert "kernel distance (lower is better)" in text
     assert "rose" in text
     assert "points" not in text
-    assert "generated images that carry the trigger" in text
+    assert "generated images in which a detector finds the trigger" in text
     assert "triggered samples" not in text
 
 
