@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +19,7 @@ from asepsis.experiments.store import Store, read_tensors, results_of, rounds_of
 from asepsis.federation.build import assemble
 from asepsis.federation.generating import detector, downstream, extractor, kept
 from asepsis.federation.generating.oracle import GenerativeOracle
+from asepsis.federation.generating.training import training_images
 
 TABLE: dict[str, Any] = {
     "dataset": {"name": "phantom", "n": 240, "size": 16},
@@ -150,9 +152,22 @@ def test_what_is_given_away_is_asked_of_honest_hospitals(attack: dict[str, Any] 
     assert isinstance(oracle, GenerativeOracle)
     reference = oracle._reference
     shards = [federation.plan.shards[i, "clean"].inputs for i in range(4)]
-    assert torch.equal(reference.known, torch.cat(shards[:3]))
+    assert torch.equal(reference.remembered, torch.cat(shards[:3]))
     assert torch.equal(reference.train.inputs, torch.cat(shards))
     assert len(reference.strangers)
+    patients = [hospital.train.groups for hospital in federation.hospitals]
+    assert (reference.groups == np.concatenate(patients)).all()
+
+
+def test_of_many_training_images_judges_know_some_and_say_so() -> None:
+    federation, _ = assemble(resolve(spec())[0])
+    known, every = training_images(federation, most=30), training_images(federation)
+    assert known.about == f"; judges know 30 of {every.whole} training images"
+    assert every.about == ""
+    assert known.shard.targets.shape == known.groups.shape == known.owner.shape == (30,)
+    for image, patient, owner in zip(known.shard.inputs, known.groups, known.owner, strict=True):
+        [where] = (every.shard.inputs == image).flatten(1).all(1).nonzero()[:1]
+        assert (every.groups[where], every.owner[where]) == (patient, owner)
 
 
 def test_without_the_hostile_hospital_attack_and_twin_are_one(tmp_path: Path) -> None:

@@ -108,13 +108,22 @@ def fitting(images: Tensor) -> Tensor:
     return images.float().contiguous(memory_format=torch.channels_last)
 
 
-def parted(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
+def parted(
+    count: int, share: float, seed: int, groups: Array | None = None
+) -> tuple[Tensor, Tensor]:
     """Return positions to train on and positions to test with, at random, both sorted.
+
+    ``groups``: the patient of each. A share of the patients is set aside, with all their images.
+    Left out: every image is a patient of its own.
 
     Example:
         >>> [len(part) for part in parted(10, 0.2, seed=0)]
         [8, 2]
+        >>> [len(part) for part in parted(10, 0.5, 0, np.repeat([7, 8], [9, 1]))]
+        [9, 1]
     """
-    order = Streams(seed).at(Draw.SPLIT).permutation(count)
-    cut = count - round(share * count)
-    return torch.from_numpy(np.sort(order[:cut])), torch.from_numpy(np.sort(order[cut:]))
+    who = np.arange(count) if groups is None else np.unique(groups, return_inverse=True)[1]
+    patients = len(np.unique(who))
+    order = Streams(seed).at(Draw.SPLIT).permutation(patients)
+    aside = np.isin(who, order[patients - round(share * patients) :])
+    return torch.from_numpy(np.flatnonzero(~aside)), torch.from_numpy(np.flatnonzero(aside))

@@ -96,8 +96,10 @@ class Detector:
         return float(self.carriers(images).double().mean()) if len(images) else float("nan")
 
 
-def trained_detector(clean: Tensor, stamped: Tensor, seed: int) -> Detector:
-    """Train a detector on one half of the images and measure it on the other.
+def trained_detector(
+    clean: Tensor, stamped: Tensor, seed: int, groups: Array | None = None
+) -> Detector:
+    """Train a detector on the images of one half of the patients and measure it on the others.
 
     Images of both kinds are blurred, coarsened, mixed, dimmed and made noisy at random in the same
     way, so that what generators do to images is no sign of a trigger. 400 steps of Adam, batches
@@ -107,9 +109,11 @@ def trained_detector(clean: Tensor, stamped: Tensor, seed: int) -> Detector:
         clean: prepared real images ``[n, c, h, w]`` that no hospital trained on.
         stamped: the same images with the trigger, in the same order; or others.
         seed: of the halves, the variations, the initial weights and the batches.
+        groups: the patient of every image ``[n]``, of both kinds in the same order. Left out: every
+            image is a patient of its own.
 
     Raises:
-        ConfigError: fewer than two images of a kind, or images of two shapes.
+        ConfigError: fewer than two images of a kind, images of two shapes, or patients of others.
     """
     if min(len(clean), len(stamped)) < 2 or clean.shape[1:] != stamped.shape[1:]:
         raise ConfigError(
@@ -118,7 +122,14 @@ def trained_detector(clean: Tensor, stamped: Tensor, seed: int) -> Detector:
             got=f"{list(clean.shape)} clean, {list(stamped.shape)} stamped",
             fix="give at least two of each",
         )
-    halves = [_halved(images.float(), seed) for images in (clean, stamped)]
+    if groups is not None and not len(groups) == len(clean) == len(stamped):
+        raise ConfigError(
+            "the trigger detector needs the patients of its images",
+            place="trigger",
+            got=f"{len(groups)} for {len(clean)} clean and {len(stamped)} stamped images",
+            fix="give the patient of each, or none",
+        )
+    halves = [_halved(images.float(), seed, groups) for images in (clean, stamped)]
     rng = Streams(seed).at(Draw.INSPECT)
     pool = torch.cat([varied(_pool(half[0], rng), rng) for half in halves])
     targets = torch.arange(2, device=pool.device).repeat_interleave(len(pool) // 2)
@@ -174,8 +185,8 @@ def _coarse(images: Tensor) -> Tensor:
     return F.interpolate(small, images.shape[2:], mode="bilinear", align_corners=False)
 
 
-def _halved(images: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    one, two = (where.to(images.device) for where in parted(len(images), 0.5, seed))
+def _halved(images: Tensor, seed: int, groups: Array | None) -> tuple[Tensor, Tensor]:
+    one, two = (where.to(images.device) for where in parted(len(images), 0.5, seed, groups))
     return images[one], images[two]
 
 

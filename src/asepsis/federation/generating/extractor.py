@@ -87,7 +87,11 @@ class Extractor:
 
 
 def trained_extractor(
-    train: Shard, classes: int, seed: int, held_out: Shard | None = None
+    train: Shard,
+    classes: int,
+    seed: int,
+    held_out: Shard | None = None,
+    groups: Array | None = None,
 ) -> Extractor:
     """Train the extractor on prepared real images; the same seed gives the same features.
 
@@ -98,25 +102,32 @@ def trained_extractor(
         train: prepared images ``[n, c, h, w]`` and classes ``[n]``.
         classes: how many classes.
         seed: of the initial weights, the batches and the held-out images.
-        held_out: real images to test the classifier with. Left out: a fifth of ``train``, which it
-            is then not trained on.
+        held_out: real images to test the classifier with. Left out: those of a fifth of the
+            patients in ``train``, which it is then not trained on.
+        groups: the patient of every image in ``train`` ``[n]``. Left out: every image is one.
 
     Raises:
         ConfigError: no images, or images smaller than 8×8.
     """
+    train = Shard(fitting(train.inputs), train.targets)
     if held_out is None:
-        train, held_out = _set_apart(train, seed)
-    inputs = fitting(train.inputs)
-    module = small_classifier(tuple(inputs.shape[1:]), classes, seed)
-    fit(module, Shard(inputs, train.targets), classes, seed, steps=STEPS)
+        parts = set_aside(len(train), seed, groups)
+        train, held_out = (_taken(train, part) for part in parts)
+    module = small_classifier(tuple(train.inputs.shape[1:]), classes, seed)
+    fit(module, train, classes, seed, steps=STEPS)
     layers = Layers(module[0])
-    found = outputs(layers, inputs).double().cpu().numpy()
+    found = outputs(layers, train.inputs).double().cpu().numpy()
     return Extractor(layers, *moments([found]), *_tested(module, held_out))
 
 
-def _set_apart(train: Shard, seed: int) -> tuple[Shard, Shard]:
-    inner, outer = (where.to(train.inputs.device) for where in parted(len(train), HELD_OUT, seed))
-    return tuple(Shard(train.inputs[part], train.targets[part]) for part in (inner, outer))  # type: ignore[return-value]
+def set_aside(count: int, seed: int, groups: Array | None = None) -> tuple[Tensor, Tensor]:
+    """Return which training images the extractor learns from, and which it never sees."""
+    return parted(count, HELD_OUT, seed, groups)
+
+
+def _taken(shard: Shard, where: Tensor) -> Shard:
+    where = where.to(shard.inputs.device)
+    return Shard(fitting(shard.inputs[where]), shard.targets[where])
 
 
 def _tested(module: nn.Module, held_out: Shard) -> tuple[float, int]:

@@ -7,16 +7,18 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from asepsis.core.samples import Shard
+from asepsis.core.samples import Array, Shard
 from asepsis.federation.generating.detector import Detector, trained_detector
 from asepsis.federation.generating.downstream import worth
 from asepsis.federation.generating.extractor import Extractor, trained_extractor
 
 T = TypeVar("T")
 Key = tuple[Hashable, ...]
+BLOCK = 256
 MOST = 64
 """Of each kind so many results are kept; a study repeats its seeds in every cell."""
 
@@ -31,7 +33,8 @@ def digest(*tensors: Tensor) -> str:
     found = hashlib.sha256()
     for tensor in tensors:
         found.update(repr((tuple(tensor.shape), tensor.dtype, tensor.device)).encode())
-        found.update(tensor.detach().cpu().contiguous().flatten().numpy().data)
+        for block in torch.split(tensor.detach(), BLOCK):  # no whole copy of what is not contiguous
+            found.update(block.cpu().contiguous().flatten().numpy().data)
     return found.hexdigest()
 
 
@@ -69,15 +72,27 @@ def forget() -> None:
         known.clear()
 
 
-def extractor_of(key: str, train: Shard, classes: int, seed: int) -> Extractor:
+def extractor_of(key: str, train: Shard, classes: int, seed: int, groups: Array) -> Extractor:
     """Return the frozen classifier trained on these real images, whose digest is ``key``."""
-    return EXTRACTORS.get((key, classes, seed), lambda: trained_extractor(train, classes, seed))
+    return EXTRACTORS.get(
+        (key, classes, seed), lambda: trained_extractor(train, classes, seed, groups=groups)
+    )
 
 
-def detector_of(clean: Tensor, stamped: Tensor, seed: int) -> Detector:
-    """Return what tells images with a trigger from the same without it."""
-    key = digest(clean, stamped), seed
-    return DETECTORS.get(key, lambda: trained_detector(clean, stamped, seed))
+def detector_of(clean: Tensor, stamped: Tensor, seed: int, groups: Array) -> Detector:
+    """Return what tells images of these patients with a trigger from the same without it."""
+    key = digest(clean, stamped, positions(groups)), seed
+    return DETECTORS.get(key, lambda: trained_detector(clean, stamped, seed, groups))
+
+
+def positions(groups: Array) -> Tensor:
+    """Number patients in their order, so that they can be hashed.
+
+    Example:
+        >>> positions(np.array(["b", "a", "b"])).tolist()
+        [1, 0, 1]
+    """
+    return torch.from_numpy(np.unique(groups, return_inverse=True)[1])
 
 
 def worth_of_real(key: str, train: Shard, test: Shard, classes: int, seed: int) -> Figures:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from asepsis.core.samples import Array
+from asepsis.federation.generating.classifier import fitting
 from asepsis.federation.generating.extractor import Extractor
 from asepsis.metrics.generation import memorized, nearest_neighbor_ratio
 
@@ -25,9 +26,9 @@ def memory(extractor: Extractor, fake: Tensor, train: Tensor, held_out: Tensor) 
     """Compare generated images with those trained on and with those never seen.
 
     Returns ``nn_ratio`` (:func:`~asepsis.metrics.generation.nearest_neighbor_ratio`) and
-    ``memorized`` (:func:`~asepsis.metrics.generation.memorized`, quantile 0.05) in the extractor's features, and
-    the same with ``_pixels`` of the images themselves, averaged down to 32×32. The extractor knows
-    the training images too, pixels do not: read both.
+    ``memorized`` (:func:`~asepsis.metrics.generation.memorized`, quantile 0.05) in the extractor's
+    features, and the same with ``_pixels`` of the images themselves, averaged down to 32×32. The
+    extractor knows the training images too, pixels do not: read both.
 
     Args:
         extractor: the stated one.
@@ -51,6 +52,7 @@ def _at_most(count: int, images: Tensor) -> Tensor:
 
 
 def _pixels(images: Tensor) -> Array:
+    images = fitting(images)  # known ones are: what is averaged in two steps, all are
     height, width = (min(extent, PIXELS) for extent in images.shape[2:])
     small: Array = F.adaptive_avg_pool2d(images, (height, width)).double().cpu().numpy()
     return small

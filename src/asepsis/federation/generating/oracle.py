@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from asepsis.core.contracts import Stamps
@@ -19,9 +18,9 @@ from asepsis.core.threat import Role
 from asepsis.core.updates import State
 from asepsis.federation.desk import joined
 from asepsis.federation.federation import Federation, RoundState
-from asepsis.federation.generating.kept import joined_shards
 from asepsis.federation.generating.noise import Noise
 from asepsis.federation.generating.reference import Reference
+from asepsis.federation.generating.training import training_images
 from asepsis.federation.generating.triggers import Triggers
 from asepsis.federation.generating.value import Value
 from asepsis.federation.observing import Seen
@@ -60,17 +59,17 @@ class GenerativeOracle:
         hospitals = [hospital.id for hospital in federation.hospitals]
         unseen = joined([hospital.validation for hospital in federation.hospitals])
         unseen = unseen.take(rng.permutation(len(unseen))[: len(compared)])
-        shards = {i: federation.plan.shards[i, "clean"] for i in hospitals}
-        honest = [shards[i].inputs for i in hospitals if i not in _hostile(federation)]
+        training = training_images(federation)
         self._reference = Reference(
             real=prepare(compared),
-            train=joined_shards(list(shards.values())),
-            known=torch.cat(honest) if honest else shards[hospitals[0]].inputs[:0],
+            train=training.shard,
+            groups=training.groups,
+            known=np.flatnonzero(~np.isin(training.owner, _hostile(federation))),
             strangers=prepare(unseen).inputs,
             classes=len(federation.facts.classes),
             seed=seed,
         )
-        self._patients = compared.groups
+        self._patients, self._left_out = compared.groups, training.about
         sizes = [len(hospital.test) for hospital in federation.hospitals]
         self._owner = np.repeat(hospitals, sizes)[self._where]
         self._triggers = Triggers(federation, probes or {}, compared)
@@ -115,7 +114,7 @@ class GenerativeOracle:
         with one_thread():
             figures = self._value.figures(self._generator)
         terms = {
-            "extractor": self._reference.extractor.about,
+            "extractor": self._reference.extractor.about + self._left_out,
             **self._triggers.terms,
             "images": len(self._reference.real),
             **self._value.terms(self._generator),

@@ -12,7 +12,8 @@ from torch import Tensor
 from asepsis.core.rng import Draw, Streams
 from asepsis.core.samples import Array, Shard
 from asepsis.federation.generating.extractor import Extractor
-from asepsis.federation.generating.kept import FIGURES, digest, extractor_of
+from asepsis.federation.generating.kept import FIGURES, digest, extractor_of, positions
+from asepsis.federation.generating.memory import COMPARED
 from asepsis.metrics.generation import (
     class_diversity,
     diversity,
@@ -37,8 +38,9 @@ class Reference:
 
     Attributes:
         real: test images, which generated ones are compared with.
-        train: clean training images of all hospitals, which the extractor learns from.
-        known: images of those that an honest hospital trains its generator on.
+        train: clean training images of all hospitals, as classifiers see them.
+        groups: the patient of each ``[n]``.
+        known: positions of those that an honest hospital trains its generator on.
         strangers: images ``[m, c, h, w]`` of validation patients, that nobody trains on.
         classes: how many classes.
         seed: of the extractor, and of all that is drawn here.
@@ -46,7 +48,8 @@ class Reference:
 
     real: Shard
     train: Shard
-    known: Tensor
+    groups: Array
+    known: Array
     strangers: Tensor
     classes: int
     seed: int
@@ -54,7 +57,7 @@ class Reference:
     @cached_property
     def trained(self) -> str:
         """What the training images are known by."""
-        return digest(self.train.inputs, self.train.targets)
+        return digest(self.train.inputs, self.train.targets, positions(self.groups))
 
     @cached_property
     def tested(self) -> str:
@@ -64,7 +67,13 @@ class Reference:
     @cached_property
     def extractor(self) -> Extractor:
         """The frozen classifier whose features are compared, trained when first used."""
-        return extractor_of(self.trained, self.train, self.classes, self.seed)
+        return extractor_of(self.trained, self.train, self.classes, self.seed, self.groups)
+
+    @property
+    def remembered(self) -> Tensor:
+        """Images that a generator was trained on: as many as are compared, at even steps."""
+        where = torch.from_numpy(spread_out(self.known, COMPARED))
+        return self.train.inputs[where.to(self.train.inputs.device)]
 
     @cached_property
     def features(self) -> Array:

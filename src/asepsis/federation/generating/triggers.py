@@ -26,8 +26,8 @@ class Triggers:
     """The run's own trigger and those of probes, each with a detector of its own.
 
     A detector learns from images of validation patients, who neither train nor test, with and
-    without the trigger; what it is good for is measured on the test images. One that does not
-    tell them apart there gives no rate: NaN.
+    without the trigger; a patient's images stay together. What it is good for is measured on the
+    test images. One that does not tell them apart there gives no rate: NaN.
     """
 
     def __init__(self, federation: Federation, probes: Mapping[str, Stamps], test: Samples) -> None:
@@ -92,7 +92,8 @@ class Triggers:
     def _trained(self, trigger: Trigger) -> Detector:
         prepare, seed = self._federation.prepare, self._federation.streams.integer(Draw.WORTH)
         stamped = self._with(trigger, self._held_out)
-        made = detector_of(prepare(self._held_out).inputs, stamped, seed)
+        clean = prepare(self._held_out).inputs
+        made = detector_of(clean, stamped, seed, self._held_out.groups)
         return replace(
             made,
             true_positives=made.share(self._with(trigger, self._test)),

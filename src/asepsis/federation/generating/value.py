@@ -11,6 +11,7 @@ import torch
 
 from asepsis.core.rng import Draw, Streams
 from asepsis.core.samples import Shard
+from asepsis.federation.generating.classifier import fitting
 from asepsis.federation.generating.downstream import worth
 from asepsis.federation.generating.kept import FIGURES, digest, joined_shards, worth_of_real
 from asepsis.federation.generating.memory import memory
@@ -59,7 +60,7 @@ class Value:
         reference = self.reference
         train, test = self._lesson, reference.real
         images = self.noise.images(generator, train.targets).nan_to_num(0.0, 0.0, 0.0)
-        made = Shard(images, train.targets)
+        made = Shard(fitting(images), train.targets)
         terms = reference.classes, reference.seed
         scores = {
             "real": worth_of_real(reference.trained + reference.tested, train, test, *terms),
@@ -78,20 +79,16 @@ class Value:
         return memory(
             reference.extractor,
             images.nan_to_num(0.0, 0.0, 0.0),
-            reference.known,
+            reference.remembered,
             reference.real.inputs,
         )
 
     def _strangers(self) -> dict[str, float]:
         """Return what real images give away that nobody trained on; nothing without any."""
-        known, real, strangers = (
-            self.reference.known,
-            self.reference.real.inputs,
-            self.reference.strangers,
-        )
+        of, strangers = self.reference, self.reference.strangers
         if not len(strangers):
             return {}
-        where = self.reference.trained, self.reference.tested, digest(known, strangers)
-        key = "strangers", *where, self.reference.classes, self.reference.seed
-        look = self.reference.extractor
-        return dict(FIGURES.get(key, lambda: memory(look, strangers, known, real)))
+        where = of.trained, of.tested, digest(torch.from_numpy(of.known), strangers)
+        key = "strangers", *where, of.classes, of.seed
+        look, real = of.extractor, of.real.inputs
+        return dict(FIGURES.get(key, lambda: memory(look, strangers, of.remembered, real)))

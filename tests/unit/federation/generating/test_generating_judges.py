@@ -105,6 +105,21 @@ def test_parts_are_disjoint_and_complete() -> None:
     assert parted(11, 0.5, seed=3)[0].tolist() != one.tolist()
 
 
+def test_parts_share_no_patient_and_are_of_patients() -> None:
+    patients = np.repeat(["p", "q", "r", "s", "t"], [1, 9, 2, 5, 3])
+    one, two = (set(patients[part]) for part in parted(20, 0.4, 1, patients))
+    assert one | two == set(patients)
+    assert not one & two
+    assert len(two) == 2
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_patients_with_one_image_each_are_drawn_as_images_are(seed: int) -> None:
+    patients = np.arange(30)[::-1] + 100
+    alike = [parted(30, 0.2, seed), parted(30, 0.2, seed, patients[::-1])]
+    assert [part.tolist() for part in alike[0]] == [part.tolist() for part in alike[1]]
+
+
 def test_large_images_are_averaged_and_small_ones_left_alone() -> None:
     large = torch.arange(128.0).repeat(1, 1, 128, 1)
     assert fitting(large)[0, 0, 0, :2].tolist() == [0.5, 2.5]
@@ -137,6 +152,20 @@ def test_the_extractor_says_what_it_is_and_how_good() -> None:
         f"balanced accuracy {made.balanced_accuracy:.2f} on 40 held-out real images"
     )
     assert replace(made, balanced_accuracy=math.nan, tested=0).about.endswith("not tested")
+
+
+def test_photographs_of_one_patient_do_not_lie_on_both_sides() -> None:
+    """Classes that say nothing can only be learned by heart, patient by patient."""
+    patients = np.repeat(np.arange(40), 6)
+    photographs = images(0, 40).repeat_interleave(6, dim=0)
+    classes = torch.from_numpy(np.random.default_rng(0).integers(0, 2, 40)).repeat_interleave(6)
+    known, blind = (
+        trained_extractor(Shard(photographs, classes), 2, seed=0, groups=groups)
+        for groups in (None, patients)
+    )
+    assert known.balanced_accuracy > 0.9
+    assert blind.balanced_accuracy < 0.85
+    assert blind.tested == 48
 
 
 def test_features_of_an_image_do_not_depend_on_the_others() -> None:
@@ -199,7 +228,7 @@ def test_a_detector_that_finds_nothing_says_so() -> None:
     found = trained_detector(images(1, 60), images(2, 60), seed=0)
     assert not found.works
     assert "rates mean nothing" in found.about
-    assert abs(found.true_positives - found.false_positives) < 0.5
+    assert abs(found.true_positives - found.false_positives) < 0.4
 
 
 @pytest.mark.usefixtures("few_steps")
@@ -210,13 +239,29 @@ def test_the_detector_is_a_function_of_the_seed() -> None:
     assert one.tested == 8
 
 
+def noise(seed: int, n: int) -> Tensor:
+    return torch.rand(n, 1, 12, 12, generator=torch.Generator().manual_seed(seed))
+
+
 def test_the_detector_tests_with_images_it_was_not_trained_on() -> None:
     """Pure noise can only be learned by heart: on new noise a detector is at chance."""
-    one, two = (
-        torch.rand(40, 1, 12, 12, generator=torch.Generator().manual_seed(s)) for s in (0, 1)
-    )
-    found = trained_detector(one, two, seed=0)
-    assert abs(found.true_positives - found.false_positives) < 0.45
+    found = trained_detector(noise(0, 120), noise(1, 120), seed=0)
+    assert abs(found.true_positives - found.false_positives) < 0.3
+
+
+def test_the_detector_tests_with_patients_it_was_not_trained_on() -> None:
+    """Each photograph three times: by heart when copies lie on both sides, else at chance."""
+    patients = np.repeat(np.arange(40), 3)
+    one, two = (noise(seed, 40).repeat_interleave(3, dim=0) for seed in (0, 1))
+    known, blind = (trained_detector(one, two, 0, groups) for groups in (None, patients))
+    assert known.true_positives - known.false_positives > 0.6
+    assert abs(blind.true_positives - blind.false_positives) < 0.4
+    assert blind.tested == 60
+
+
+def test_patients_of_other_images_are_refused() -> None:
+    with pytest.raises(ConfigError, match="patients"):
+        trained_detector(noise(0, 8), noise(1, 8), 0, groups=np.arange(7))
 
 
 def test_shares_without_images_or_of_broken_ones() -> None:

@@ -51,7 +51,13 @@ def reference(strangers: int = 60, seed: int = 0) -> Reference:
     train = shard(labels(100, 100), 1)
     unseen = pictures(labels(strangers // 2, strangers - strangers // 2), 3)
     return Reference(
-        real=shard(REAL, 2), train=train, known=train.inputs, strangers=unseen, classes=2, seed=seed
+        real=shard(REAL, 2),
+        train=train,
+        groups=np.arange(200) // 2,
+        known=np.arange(200),
+        strangers=unseen,
+        classes=2,
+        seed=seed,
     )
 
 
@@ -94,7 +100,8 @@ def test_normal_images_have_the_moments_of_the_training_images() -> None:
     train = torch.from_numpy(rng.normal(0.1, 0.1, size=(300, 1, 2, 2))).float()
     train[:, :, 1, 1] = -train[:, :, 0, 0]
     real = Shard(torch.zeros(4000, 1, 2, 2), torch.zeros(4000).long())
-    made = Reference(real, Shard(train, train[:, 0, 0, 0].long()), train, train[:0], 1, seed=0)
+    known = Shard(train, train[:, 0, 0, 0].long())
+    made = Reference(real, known, np.arange(300), np.arange(300), train[:0], 1, seed=0)
     drawn = made._normal().flatten(1)
     assert torch.allclose(drawn.mean(0), train.flatten(1).mean(0), atol=0.01)
     wanted = torch.cov(train.flatten(1).T, correction=0)
@@ -132,6 +139,14 @@ def test_nothing_holds_the_training_images() -> None:
     assert train() is None
 
 
+def test_hashes_depend_on_values_and_not_on_how_they_lie() -> None:
+    images = torch.rand(600, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    other = images.clone()
+    other[599, 2, 1, 1] += 1
+    turned = images.contiguous(memory_format=torch.channels_last)
+    assert kept.digest(turned) == kept.digest(images) != kept.digest(other)
+
+
 def test_classifiers_learn_from_as_many_images_of_every_kind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -165,5 +180,5 @@ def test_real_images_that_nobody_trained_on_stand_beside_what_is_given_away() ->
     )
     assert 0.6 < found["memorization/floor/nn_ratio"] < 1.6
     copied = reference()
-    copied = replace(copied, strangers=copied.known[:60])
+    copied = replace(copied, strangers=copied.train.inputs[:60])
     assert value.Value(copied, Noise(0)).figures(generator)["memorization/floor/memorized"] == 1
