@@ -115,12 +115,23 @@ def worth_grid(scenario: Scenario) -> Grid:
     first = [
         row
         for name, figures in (
-            (UNTRAINED, {run.cell.seed: run.footer.get("prior") for run in scenario.runs}),
-            (NETLESS, {run.cell.seed: _gaussian(run) for run in scenario.runs}),
+            (UNTRAINED, _by_seed(scenario, lambda run: run.footer.get("prior"))),
+            (NETLESS, _by_seed(scenario, _gaussian)),
         )
-        if (row := _untaught(name, [found for found in figures.values() if found]))
+        if (row := _untaught(name, figures))
     ]
     return _grid(scenario, WORTH, _worth, first)
+
+
+def _by_seed(
+    scenario: Scenario, read: Callable[[Run], dict[str, float] | None]
+) -> list[dict[str, float]]:
+    """Return figures that all runs of a seed share, of its first run that has any."""
+    found: dict[int, dict[str, float]] = {}
+    for run in scenario.runs:
+        if (figures := read(run)) and run.cell.seed not in found:
+            found[run.cell.seed] = figures
+    return list(found.values())
 
 
 def _gaussian(run: Run) -> dict[str, float] | None:
@@ -349,13 +360,18 @@ def memory_grid(scenario: Scenario) -> Grid:
 
 def _strangers(scenario: Scenario, names: Sequence[str]) -> list[Cell]:
     """Return the row of real images that nobody trained on, one set of figures a seed."""
-    by_seed = {run.cell.seed: run for run in scenario.runs if run.footer.get("generator")}
+    tails = _by_seed(scenario, _of_strangers)
 
     def cell(name: str) -> Cell:
         whole = f"{MEMORIZATION}{OF_STRANGERS}{name}"
-        return _cell(Scale(whole), t_interval([run.tail(whole) for run in by_seed.values()]))
+        return _cell(Scale(whole), t_interval([tail.get(whole, math.nan) for tail in tails]))
 
     return [Cell(REAL, ""), NOTHING, *map(cell, names)]
+
+
+def _of_strangers(run: Run) -> dict[str, float]:
+    beside, tail = MEMORIZATION + OF_STRANGERS, run.footer.get("tail", {})
+    return {name: float(value) for name, value in tail.items() if name.startswith(beside)}
 
 
 def _memory(group: Group, names: Sequence[str]) -> list[Cell]:

@@ -39,6 +39,8 @@ MUTED = 0.4
 FAR = 20.0
 """Losses so many times the usual ones are shown on a logarithmic scale."""
 DIGITS = re.compile(r"(\d+\.\d\d)\d+")
+DRAWN = re.compile(r'(?<=\s)(?:d|points)="[^"]*"')
+"""Where a figure says where its lines run; anything else in it may be a name."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +84,34 @@ def board(results: Results, scenario: Scenario, share: float = 1.0) -> Board | N
     if not found:
         return None
     rounds = _columns(sorted({round_ for _, kept in found for round_ in kept.made}))
-    real = {name: batch for _, kept in reversed(found) for name, batch in kept.real.items()}
+    real = _real(found)
     side = _side(BUDGET * share, len(real) + len(found) * len(rounds), _channels(found[0][1]))
     return Board(
         heads=[f"round {round_ + 1}" for round_ in rounds],
-        real=[(REAL[name], montage(real[name], side, REAL[name])) for name in REAL if name in real],
+        real=[(name, montage(batch, side, name)) for name, batch in real],
         rows=[_row(scenario, finding, kept, rounds, side) for finding, kept in found],
     )
+
+
+def _real(found: Sequence[tuple[Finding, _Kept]]) -> list[tuple[str, Tensor]]:
+    """Return real images once, and behind them those with each trigger, named by its attacks."""
+    clean = [kept.real["real"] for _, kept in found if "real" in kept.real][:1]
+    stamped: list[tuple[list[str], Tensor]] = []
+    for finding, kept in found:
+        if not finding.attacked or "stamped" not in kept.real:
+            continue
+        same = (names for names, batch in stamped if _alike(batch, kept.real["stamped"]))
+        names = next(same, None)
+        if names is None:
+            stamped.append(([finding.attack], kept.real["stamped"]))
+        elif finding.attack not in names:
+            names.append(finding.attack)
+    triggers = [(f"{REAL['stamped']} of {listed(names)}", batch) for names, batch in stamped]
+    return [*((REAL["real"], batch) for batch in clean), *triggers]
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and bool((one == other).all())
 
 
 def _row(scenario: Scenario, finding: Finding, kept: _Kept, rounds: list[int], side: int) -> Row:
@@ -221,7 +244,17 @@ def _losses(run: Run, finding: Finding, name: str) -> Plot:
             axes.axvline(start + 0.5, color=INK, lw=1, ls=(0, (2, 2)))
     plots.legend(figure)
     made = plots.finished(figure, name, _said(run, finding, caught))
-    return Plot(made.title, Markup(DIGITS.sub(r"\1", made.svg)))
+    return Plot(made.title, Markup(shortened(made.svg)))
+
+
+def shortened(svg: str) -> str:
+    """Cut the digits of coordinates that nobody sees, and leave every name as it is.
+
+    Example:
+        >>> shortened('<path d="M 1.2345 6.789"/><text>site 10.12345</text>')
+        '<path d="M 1.23 6.78"/><text>site 10.12345</text>'
+    """
+    return DRAWN.sub(lambda found: DIGITS.sub(r"\1", found[0]), svg)
 
 
 def _said(run: Run, finding: Finding, caught: Sequence[Block]) -> str:

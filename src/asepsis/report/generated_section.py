@@ -12,6 +12,7 @@ from asepsis.report.findings import Scenario
 from asepsis.report.generated_figures import Board, board, loss_plots
 from asepsis.report.grids import Grid
 from asepsis.report.plots import Plot
+from asepsis.report.provenance import public
 from asepsis.report.sentences import MANY
 from asepsis.report.troubled import troubles_grid
 
@@ -61,8 +62,17 @@ def section(
     )
     if pictured:
         made.board = board(results, scenario, share)
+    if made.board is None:
+        made.remarks.append(unkept(scenario))
     _add_losses(made, scenario, name)
     return made
+
+
+def unkept(scenario: Scenario) -> str:
+    """Say why there are no pictures of what was generated."""
+    if not public(scenario.runs):
+        return "Images by round are left out: no pictures are kept of data that are not public."
+    return "Images by round are left out: no pictures are with the records."
 
 
 def _add_losses(made: Section, scenario: Scenario, name: str) -> None:

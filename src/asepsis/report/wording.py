@@ -48,6 +48,8 @@ LABELS = {
     "backdoor/tn_micro": "micro AUROC, triggered images, true labels",
     "backdoor/tn_macro": "macro AUROC, triggered images, true labels",
 }
+TINY = 0.01
+MOST_PLACES = 9
 TRAINED_ON = {"both": "real and synthetic"}
 PATH = re.compile(r"(?:[A-Za-z]:)?(?:[\\/][^\\/\s:;,'\"]+){2,}[\\/]?|\bfile:\S+")
 
@@ -102,7 +104,19 @@ class Scale:
         """
         return "rose" if self.sign < 0 else "fell"
 
-    def digits(self, value: float) -> str:
+    def places(self, value: float) -> int:
+        """Return how many digits after the point a value needs.
+
+        Without bounds it may be huge, or so small that two significant digits are all it has.
+        """
+        digits, size = self.measure.digits, abs(value)
+        if not self.measure.relative or not math.isfinite(size) or not size:
+            return digits
+        if size < TINY:
+            return min(MOST_PLACES, 1 - math.floor(math.log10(size)))
+        return max(0, digits - int(math.log10(size))) if size >= 10 else digits
+
+    def digits(self, value: float, places: int | None = None) -> str:
         """Write a value without its unit.
 
         Example:
@@ -110,10 +124,10 @@ class Scale:
             ('82.3', '21.46')
             >>> Scale("kernel_distance").digits(0.0234), Scale("kernel_distance").digits(1234.5)
             ('0.023', '1234')
+            >>> Scale("kernel_distance").digits(0.00234), Scale("kernel_distance").digits(0.1, 1)
+            ('0.0023', '0.1')
         """
-        digits = self.measure.digits
-        if self.measure.relative and math.isfinite(value) and abs(value) >= 10:
-            digits = max(0, digits - int(math.log10(abs(value))))  # without bounds, it may be huge
+        digits = self.places(value) if places is None else places
         return number(100 * value if self.share else value, digits)
 
     def value(self, value: float) -> str:
@@ -135,9 +149,9 @@ class Scale:
         return f"{signed(self, value)}{' points' if self.share else ''}"
 
 
-def signed(scale: Scale, value: float) -> str:
+def signed(scale: Scale, value: float, places: int | None = None) -> str:
     """Write a difference with its sign, without a unit; zero has none."""
-    text = scale.digits(value)
+    text = scale.digits(value, places)
     return text if text.startswith(MINUS) or not text.strip("0.") else f"+{text}"
 
 
@@ -160,17 +174,26 @@ def half_width(interval: Interval) -> float:
 
 
 def plus_minus(scale: Scale, interval: Interval, *, change: bool = False) -> str:
-    """Write mean and half-width, as in ``82.3 ±1.1``.
+    """Write mean and half-width, as in ``82.3 ±1.1``: both with the digits that the second has.
 
     Example:
         >>> plus_minus(Scale("accuracy"), Interval(0.8, 0.79, 0.81, 3))
         '80.0 ±1.0'
+        >>> plus_minus(Scale("frechet_distance"), Interval(1234.5, 1233.9, 1235.1, 3))
+        '1234.500 ±0.600'
     """
     if not interval.n:
         return "n/a"
-    mean = signed(scale, interval.mean) if change else scale.digits(interval.mean)
+    places = _common(scale, interval)
+    write = signed if change else Scale.digits
+    mean, half = write(scale, interval.mean, places), half_width(interval)
+    return f"{mean} ±{scale.digits(half, places)}" if math.isfinite(half) else f"{mean} (n=1)"
+
+
+def _common(scale: Scale, interval: Interval) -> int:
+    """Return how many digits an interval needs: more say nothing, fewer hide how wide it is."""
     half = half_width(interval)
-    return f"{mean} ±{scale.digits(half)}" if math.isfinite(half) else f"{mean} (n=1)"
+    return scale.places(half if half > 0 else interval.mean)
 
 
 def bounds(scale: Scale, interval: Interval, *, change: bool = False) -> str:
@@ -184,8 +207,9 @@ def bounds(scale: Scale, interval: Interval, *, change: bool = False) -> str:
         return NONE
     if not math.isfinite(interval.low):
         return "one seed, so no interval"
-    write = (lambda value: signed(scale, value)) if change else scale.digits
-    return f"95% interval {write(interval.low)} to {write(interval.high)}"
+    places, write = _common(scale, interval), signed if change else Scale.digits
+    low, high = (write(scale, end, places) for end in (interval.low, interval.high))
+    return f"95% interval {low} to {high}"
 
 
 def listed(items: list[str]) -> str:

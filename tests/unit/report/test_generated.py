@@ -62,8 +62,8 @@ def test_distances_stand_beside_their_floor_and_their_interval() -> None:
     row = texts(worth_grid(only(generators())))
     distance = "kernel distance (real from real)"
     # Seeds jitter by -0.01, 0, 0.01: t(0.975, 2) * 0.01 / sqrt(3) = 0.0248.
-    assert row[ATTACKED][distance] == "1.600 ±0.025 (0.002)"
-    assert row[CLEAN][distance] == "0.400 ±0.025 (0.002)"
+    assert row[ATTACKED][distance] == "1.600 ±0.025 (0.0020)"
+    assert row[CLEAN][distance] == "0.400 ±0.025 (0.0020)"
     assert row[ATTACKED]["its change to the twin"].startswith("+1.200")
     assert row[CLEAN]["its change to the twin"] == "–"
     assert "(3.5" in row[ATTACKED]["Fréchet distance (real from real)"]
@@ -77,11 +77,25 @@ def test_images_that_no_federation_made_come_first() -> None:
     ]
     row = texts(grid)["before any training", "–"]
     # The four cells of a seed share it: three values, not twelve.
-    assert row["kernel distance (real from real)"] == "5.000 ±0.025 (0.002)"
-    assert row["Fréchet distance (real from real)"] == "1234 ±0.000 (3.500)"
+    assert row["kernel distance (real from real)"] == "5.000 ±0.025 (0.0020)"
+    assert row["Fréchet distance (real from real)"] == "1234 ±0 (3.500)"
     assert row["trigger in generated images (%)"] == "–"
     assert texts(grid)["normal, without network", "–"]["diversity"] == "0.90 ±0.00"
     assert "before any training " in printed(generators())
+
+
+def test_figures_that_all_runs_of_a_seed_share_survive_one_that_failed() -> None:
+    """The figures stand in the first run of the seed that has them."""
+    whole = generators()
+    lost = generators()
+    for run in lost.runs[-3:]:
+        run.lines[-1] = {"type": "footer", "result": {"status": "error", "message": "no memory"}}
+    for grid in (worth_grid, memory_grid):
+        untouched = [[c.text for c in row] for row in grid(only(whole)).rows if not row[0].order]
+        assert untouched
+        assert [
+            [c.text for c in row] for row in grid(only(lost)).rows if not row[0].order
+        ] == untouched
 
 
 def test_trigger_rates_are_net_and_the_twins_stand_beside_them() -> None:

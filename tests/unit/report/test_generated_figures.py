@@ -7,6 +7,7 @@ import math
 import re
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ from generator_study import BLOCKED, ROUNDS, generators, keep
 from torch import Tensor
 
 from asepsis.core.samples import Array
-from asepsis.experiments.results import Results
+from asepsis.experiments.results import Results, Run
+from asepsis.experiments.run import identity
+from asepsis.experiments.store import Store, write_tensors
 from asepsis.report.findings import scenarios
-from asepsis.report.generated_figures import BUDGET, board, loss_plots, montage
+from asepsis.report.generated_figures import BUDGET, board, loss_plots, montage, shortened
 from asepsis.report.html import render
 from asepsis.report.pictures import Picture, galleries
 
@@ -79,7 +82,8 @@ def test_rows_are_real_clean_attacked_and_defended_with_rounds_side_by_side(
     made = board(results, scenario)
     assert made is not None
     assert made.heads == ["round 2", "round 6", "round 12"]
-    assert [name for name, _ in made.real] == ["real images", "real images with the trigger"]
+    stamped = "real images with the trigger of trigger-images"
+    assert [name for name, _ in made.real] == ["real images", stamped]
     assert [row.name for row in made.rows] == [
         "clean: nobody attacks under mean",
         "attacked: trigger-images under mean",
@@ -91,6 +95,35 @@ def test_rows_are_real_clean_attacked_and_defended_with_rounds_side_by_side(
     page = render(results)
     assert all(row.name in page for row in made.rows)
     assert page.count('data-round="round 12"') == 4
+
+
+def test_every_trigger_is_shown_and_named(tmp_path: Path) -> None:
+    results = shown(tmp_path, images())
+    assert results.root is not None
+    _, second = (run for run in results.runs if run.cell.attack != "none")
+    other = images()
+    other[..., :2, :2] = 1
+    write_tensors(
+        Store(results.root).pictures(identity(second.cell.spec, results.engine)),
+        {"real": images(), "stamped": other},
+    )
+    moved = Run(replace(second.cell, attack="white corner"), second.lines)
+    [scenario] = scenarios(Results(results.study, [*results.runs[:-1], moved], root=results.root))
+    made = board(results, scenario)
+    assert made is not None
+    assert [name for name, _ in made.real] == [
+        "real images",
+        "real images with the trigger of trigger-images",
+        "real images with the trigger of white corner",
+    ]
+    assert len({picture.source for _, picture in made.real}) == 3
+    assert np.array_equal(pixels_of(made.real[2][1]), pixels_of(montage(other, 64, "x")))
+
+
+def test_names_in_a_drawing_keep_their_digits() -> None:
+    drawn = '<path d="M 1.2345 6.789"/><use points="0.1234,5.5"/><text id="2.3456">site 10.12.2345'
+    kept = '<path d="M 1.23 6.78"/><use points="0.12,5.5"/><text id="2.3456">site 10.12.2345'
+    assert shortened(drawn) == kept
 
 
 def test_pictures_stand_on_the_page_once(tmp_path: Path) -> None:
@@ -117,13 +150,20 @@ def test_damaged_pictures_are_no_reason_to_fail(tmp_path: Path) -> None:
         path.write_bytes(b"nonsense")
     [scenario] = scenarios(results)
     assert board(results, scenario) is None
-    assert "Images by round" not in render(results)
+    assert "<h3>Images by round" not in render(results)
 
 
 def test_without_a_folder_there_are_no_pictures() -> None:
     results = generators(seeds=(0,))
     [scenario] = scenarios(results)
     assert board(results, scenario) is None
+    assert "no pictures are with the records" in render(results)
+
+
+def test_pictures_that_were_never_kept_are_missed_aloud() -> None:
+    results = generators(seeds=(0,), dataset="npz")
+    page = render(results, include_patient_data=True)
+    assert "no pictures are kept of data that are not public" in page
 
 
 def test_private_images_are_not_shown(tmp_path: Path) -> None:
@@ -131,8 +171,8 @@ def test_private_images_are_not_shown(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     np.savez(own, images=rng.integers(256, size=(8, 4, 4)).astype(np.uint8), labels=np.arange(8))
     results = shown(tmp_path, images(), dataset="npz")
-    assert "Images by round" not in render(results)
-    assert "Images by round" in render(results, include_patient_data=True)
+    assert "<h3>Images by round" not in render(results)
+    assert "<h3>Images by round" in render(results, include_patient_data=True)
 
 
 def test_pictures_stay_small_however_many_and_large_they_are(tmp_path: Path) -> None:
