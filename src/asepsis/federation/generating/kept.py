@@ -75,7 +75,7 @@ def forget() -> None:
 def extractor_of(key: str, train: Shard, classes: int, seed: int, groups: Array) -> Extractor:
     """Return the frozen classifier trained on these real images, whose digest is ``key``."""
     return EXTRACTORS.get(
-        (key, classes, seed), lambda: trained_extractor(train, classes, seed, groups=groups)
+        (key, classes, seed), lambda: trained_extractor(train, classes, seed, None, groups)
     )
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from asepsis.core.rng import Draw, Streams
 from asepsis.core.samples import Array, Shard
-from asepsis.federation.generating.extractor import Extractor
+from asepsis.federation.generating.classifier import fitting
+from asepsis.federation.generating.extractor import Extractor, set_aside
 from asepsis.federation.generating.kept import FIGURES, digest, extractor_of, positions
 from asepsis.federation.generating.memory import COMPARED
 from asepsis.metrics.generation import (
@@ -28,7 +29,7 @@ from asepsis.metrics.intervals import Interval
 COLLAPSED = 0.1
 """Generated images whose spread is below this share of the real ones' are nearly all one."""
 FEWEST = 50
-"""With fewer images that nobody trained on, real is compared with real training images."""
+"""With fewer images that the extractor never saw, test images are compared with ones it knows."""
 BLOCK = 256
 
 
@@ -82,10 +83,9 @@ class Reference:
 
     @cached_property
     def floors(self) -> dict[str, float]:
-        """Distances of real from real: test images from those of other patients."""
-        size = min(len(self.real), len(self._others))
-        again = self.extractor.features(self._others[:size])
-        real = spread_out(self.features, size)
+        """Distances of real from real: test images from as many of other patients."""
+        again = self.extractor.features(self._others)
+        real = spread_out(self.features, len(again))
         return {
             "kernel_floor": kernel_distance(real, again),
             "frechet_floor": frechet_distance(real, again),
@@ -94,18 +94,38 @@ class Reference:
     @property
     def about_floors(self) -> str:
         """What is compared for the floors: what tables say beside them."""
-        size = min(len(self.real), len(self._others))
-        known = f"training images, which the extractor knows (only {len(self.strangers)} others)"
-        unknown = "validation images, which nobody trained on"
-        which = unknown if len(self.strangers) >= FEWEST else known
-        return f"{size} test images against {size} {which}"
+        whole, size, others = len(self.real), len(self._others), self._unseen
+        known = f"training images, which the extractor knows (only {others} others)"
+        unknown = (
+            "others of patients that the extractor never saw (in validation, "
+            "or set aside in training)"
+        )
+        said = f"{size} test images against {size} {unknown if others >= FEWEST else known}"
+        fewer = f"; fewer than the {whole} behind distances, so that the Fréchet floor is too large"
+        return said + (fewer if size < whole else "")
+
+    @cached_property
+    def _aside(self) -> Tensor:
+        """Positions of the training images that the extractor set aside."""
+        where = set_aside(len(self.train), self.seed, self.groups)[1]
+        return where.to(self.train.inputs.device)
+
+    @property
+    def _unseen(self) -> int:
+        """How many images there are that are neither test images nor known to the extractor."""
+        return len(self.strangers) + len(self._aside)
 
     @cached_property
     def _others(self) -> Tensor:
-        """Real images in random order; of patients that nobody trained on, if there are enough."""
-        if len(self.strangers) >= FEWEST:
-            return self.strangers
-        return drawn(self.train, len(self.real), Streams(self.seed).at(Draw.GENERATE, 1)).inputs
+        """Real images in random order, at most as many as test images, as classifiers see them.
+
+        Of patients that the extractor never saw, if there are enough.
+        """
+        if self._unseen < FEWEST:
+            rng = Streams(self.seed).at(Draw.GENERATE, 1)
+            return drawn(self.train.inputs, len(self.real), rng)
+        pool = torch.cat([fitting(self.strangers), self.train.inputs[self._aside]])
+        return drawn(pool, len(self.real), Streams(self.seed).at(Draw.GENERATE, 2))
 
     def figures(self, images: Tensor, *, labeled: bool = False) -> dict[str, float]:
         """Compare as many generated images ``[n, c, h, w]``; ``unanswered`` are no numbers.
@@ -170,7 +190,7 @@ class Reference:
         return kernel_distance(self.features[among], seen)
 
 
-def drawn(shard: Shard, count: int, rng: np.random.Generator) -> Shard:
-    """Return so many samples in random order, drawn without replacement; all if no more."""
-    where = torch.from_numpy(rng.permutation(len(shard))[:count]).to(shard.inputs.device)
-    return Shard(shard.inputs[where], shard.targets[where])
+def drawn(images: Tensor, count: int, rng: np.random.Generator) -> Tensor:
+    """Return so many images in random order, drawn without replacement; all if no more."""
+    where = torch.from_numpy(rng.permutation(len(images))[:count])
+    return images[where.to(images.device)]

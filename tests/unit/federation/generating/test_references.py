@@ -82,16 +82,41 @@ def test_one_image_of_each_class_is_a_collapse() -> None:
     assert "class_diversity" not in made.figures(copies)
 
 
-def test_floors_are_of_patients_that_nobody_trained_on_where_there_are_enough() -> None:
-    made, few = reference(60), reference(48)
+def test_floors_rest_on_as_many_images_as_distances_where_there_are_enough() -> None:
+    """Validation images and those set aside by the extractor: 120 and 40 make 160."""
+    made = reference(120)
     assert made.about_floors == (
-        "60 test images against 60 validation images, which nobody trained on"
-    )
-    assert few.about_floors == (
-        "160 test images against 160 training images, which the extractor knows (only 48 others)"
+        "160 test images against 160 others of patients that the extractor never saw (in "
+        "validation, or set aside in training)"
     )
     wrong = replace(made, strangers=-made.strangers.abs())
     assert wrong.floors["kernel_floor"] > 10 * abs(made.floors["kernel_floor"])
+
+
+def test_other_real_images_are_of_patients_the_extractor_never_saw() -> None:
+    """Drawn without replacement, whole patients' images aside: no image is there twice."""
+    made = reference(60)
+    learned, aside = extractor.set_aside(200, made.seed, made.groups)
+    assert not set(made.groups[learned]) & set(made.groups[aside])
+    pool = torch.cat([made.strangers, made.train.inputs[aside]]).flatten(1)
+    found = made._others.flatten(1)
+    assert len(found) == len(pool) == 100
+    assert torch.equal((found[:, None] == pool).all(2).sum(0), torch.ones(100).long())
+
+
+def test_floors_of_fewer_images_say_so() -> None:
+    assert reference(60).about_floors == (
+        "100 test images against 100 others of patients that the extractor never saw (in "
+        "validation, or set aside in training); fewer than the 160 behind distances, so that the "
+        "Fréchet floor is too large"
+    )
+
+
+def test_floors_fall_back_on_training_images() -> None:
+    few = reference(8)
+    assert few.about_floors == (
+        "160 test images against 160 training images, which the extractor knows (only 48 others)"
+    )
     assert replace(few, strangers=-few.strangers.abs()).floors == few.floors
 
 
