@@ -11,6 +11,10 @@ BLOCKED = 0.01
 """A hospital of whose updates less than this share is let through is blocked."""
 LASTING = 5
 """A rule that selects drops an honest hospital too in some rounds in a row, seldom in so many."""
+CHANCE = 1e-3
+"""Whom a rule drops so often in a row by chance, more rarely than this, is shut out."""
+BLOCKLIST = "exclude"
+"""This one drops by name: no chance plays a part."""
 DIVERGED = 1e3
 """A hospital whose loss is so many times the others' has diverged."""
 ENORMOUS = 1e4
@@ -92,12 +96,15 @@ def blocked(rounds: Sequence[Round], why: Mapping[str, str]) -> list[Found]:
     A hospital is blocked from the first round after which the stage never lets through 1 % of its
     updates again, to the end, if it was judged in at least five rounds since then, or in as many as
     the stage judged in at all: a rule that selects drops somebody else in every round, the last
-    among them. ``share`` is what is let through in the last round the hospital was judged in.
+    among them. In so many rounds, ``k``, that chance does not do it: the share of hospitals that
+    the stage drops in a round, to the power of ``k``, is below 0.001. A blocklist needs no proof.
+    ``share`` is what is let through in the last round the hospital was judged in.
     ``why`` is what each stage has to say for itself.
     """
     judged: dict[str, int] = {}
     since: dict[tuple[str, int], list[int]] = {}
     last: dict[tuple[str, int], float] = {}
+    dropped: dict[str, list[bool]] = {}
     for item in rounds:
         for stage in item["stages"]:
             name = stage["name"]
@@ -105,6 +112,7 @@ def blocked(rounds: Sequence[Round], why: Mapping[str, str]) -> list[Found]:
             for client, share in stage["verdicts"].items():
                 key, last[name, int(client)] = (name, int(client)), float(share)
                 shut = float(share) < BLOCKED
+                dropped.setdefault(name, []).append(shut)
                 since[key] = [*since.get(key, []), item["round"]] if shut else []
     return [
         {
@@ -116,4 +124,9 @@ def blocked(rounds: Sequence[Round], why: Mapping[str, str]) -> list[Found]:
         }
         for (stage, client), share in sorted(last.items())
         if len(since[stage, client]) >= min(LASTING, judged[stage])
+        and (stage == BLOCKLIST or _improbable(dropped[stage], len(since[stage, client])))
     ]
+
+
+def _improbable(dropped: Sequence[bool], streak: int) -> bool:
+    return float(sum(dropped) / len(dropped)) ** streak < CHANCE

@@ -50,6 +50,9 @@ LABELS = {
 }
 TINY = 0.01
 MOST_PLACES = 9
+ROUNDING = 1e-9
+FINEST = 1e-3
+"""Nobody reads more digits of a mean than this share of it, however narrow its interval."""
 TRAINED_ON = {"both": "real and synthetic"}
 PATH = re.compile(r"(?:[A-Za-z]:)?(?:[\\/][^\\/\s:;,'\"]+){2,}[\\/]?|\bfile:\S+")
 
@@ -192,8 +195,10 @@ def plus_minus(scale: Scale, interval: Interval, *, change: bool = False) -> str
 
 def _common(scale: Scale, interval: Interval) -> int:
     """Return how many digits an interval needs: more say nothing, fewer hide how wide it is."""
-    half = half_width(interval)
-    return scale.places(half if half > 0 else interval.mean)
+    half, size = half_width(interval), abs(interval.mean)
+    if not half > ROUNDING * max(1.0, size):
+        return scale.places(interval.mean)
+    return scale.places(max(half, FINEST * size))
 
 
 def bounds(scale: Scale, interval: Interval, *, change: bool = False) -> str:

@@ -91,12 +91,13 @@ def test_losses_of_classifiers_are_not_judged() -> None:
 
 
 def test_who_is_shut_out_to_the_end_is_blocked_since_then() -> None:
+    honest = {str(client): 1.0 for client in (0, 1, 2, 4, 5)}
     rounds = [
-        judged(0, {"0": 1.0, "3": 0.5}),
-        judged(1, {"0": 0.0, "3": 0.005}),
-        *[judged(number, {"0": 1.0, "3": 0.004}) for number in (2, 3, 4)],
-        judged(5, {"0": 1.0, "3": 0.001}),
-        judged(6, {"0": 1.0}),
+        judged(0, {**honest, "3": 0.5}),
+        judged(1, {**honest, "0": 0.0, "3": 0.005}),
+        *[judged(number, {**honest, "3": 0.004}) for number in (2, 3, 4)],
+        judged(5, {**honest, "3": 0.001}),
+        judged(6, honest),
     ]
     assert blocked(rounds, {"feddetect": "its reported loss stood out"}) == [
         {
@@ -110,10 +111,12 @@ def test_who_is_shut_out_to_the_end_is_blocked_since_then() -> None:
 
 
 def test_stages_block_each_for_itself() -> None:
-    rounds = [judged(0, {"1": 0.0}, "krum"), judged(1, {"1": 0.0}, "exclude")]
+    shares = {"1": 0.0, **{str(client): 1.0 for client in range(2, 9)}}
+    rounds = [judged(number, shares, "multi-krum") for number in range(4)]
+    rounds.append(judged(4, {"1": 0.0}, "exclude"))
     assert [(one["stage"], one["round"]) for one in blocked(rounds, {})] == [
-        ("exclude", 1),
-        ("krum", 0),
+        ("exclude", 4),
+        ("multi-krum", 0),
     ]
 
 
@@ -132,13 +135,23 @@ def test_who_was_not_selected_in_the_last_rounds_is_not_blocked() -> None:
     assert who(rounds) == [(3, 0)]
     unlucky = [selected(number, {3, 0 if number >= 8 else number % 3}) for number in range(12)]
     assert who(unlucky) == [(3, 0)]
-    longer = [*unlucky, selected(12, {3, 0})]
-    assert who(longer) == [(0, 8), (3, 0)]
+    longer = [*unlucky, *(selected(number, {3, 0}) for number in range(12, 18))]
+    assert who(longer) == [(0, 8), (3, 0)]  # half are dropped: 1 in 1,024 in ten rounds
 
 
-def test_in_a_short_run_who_is_shut_out_from_the_first_round_to_the_last_is_blocked() -> None:
+def test_a_rule_that_drops_all_but_one_drops_most_for_long() -> None:
+    """Krum takes one of four: five rounds without being it happen to everybody."""
+    rounds = [selected(number, {0, 1, 2, 3} - {0}) for number in range(20)]
+    assert who(rounds) == []
+    longer = [selected(number, {0, 1, 2, 3} - {number % 3}) for number in range(30)]
+    assert who(longer) == [(3, 0)]  # (3/4)^30 is 0.0002
+
+
+def test_in_a_short_run_only_what_chance_cannot_do_is_a_block() -> None:
     rounds = [selected(number, {3, min(number, 2)}) for number in range(4)]
-    assert who(rounds) == [(3, 0)]
+    assert who(rounds) == []
+    by_name = [judged(number, {"0": 1.0, "3": 0.0}, "exclude") for number in range(2)]
+    assert who(by_name) == [(3, 0)]
 
 
 def test_a_hospital_that_is_seldom_drawn_is_not_blocked_by_one_round() -> None:
