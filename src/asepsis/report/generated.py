@@ -35,6 +35,8 @@ WORTH = [
     "least within a class",
     "raw trigger rate (false alarms) (%)",
 ]
+BESIDES = frozenset({"Fréchet distance (real from real)", "raw trigger rate (false alarms) (%)"})
+"""Columns of which a page has no room in its first table."""
 TRIGGER_OF = {"asr": "the attack's own trigger"}
 TRAINED_ON = {"real": "real", "synthetic": "synthetic", "both": "both"}
 FIGURES = {"auroc": "AUROC", "balanced_accuracy": "balanced accuracy", "accuracy": "accuracy"}

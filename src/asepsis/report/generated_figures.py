@@ -130,6 +130,7 @@ def _title(scenario: Scenario, finding: Finding) -> str:
             ": none", ": nobody attacks"
         )
     word = "attacked" if finding.defense == scenario.baseline else "defended"
+    word = "oracle" if finding.oracle else word
     return f"{word}: {finding.attack} under {finding.defense}"
 
 

@@ -10,7 +10,7 @@ from asepsis.report import generated
 from asepsis.report.blocking import blocked_grid, honest_grid
 from asepsis.report.findings import Scenario
 from asepsis.report.generated_figures import Board, board, loss_plots
-from asepsis.report.grids import Grid
+from asepsis.report.grids import Grid, parted
 from asepsis.report.plots import Plot
 from asepsis.report.provenance import public
 from asepsis.report.sentences import MANY
@@ -24,6 +24,7 @@ class Section:
     caption: str
     detectors: str
     worth: Grid
+    more: Grid
     downstream: Grid
     unlabeled: list[str]
     memory: Grid
@@ -49,10 +50,12 @@ def section(
     """
     if not generated.of_generators(scenario):
         return None
+    worth, more = parted(generated.worth_grid(scenario), generated.BESIDES)
     made = Section(
         caption=generated.caption(scenario),
         detectors=generated.detectors(scenario),
-        worth=generated.worth_grid(scenario),
+        worth=worth,
+        more=more,
         downstream=generated.downstream_grid(scenario),
         unlabeled=generated.unlabeled(scenario),
         memory=generated.memory_grid(scenario),
