@@ -20,7 +20,9 @@ needs_data = pytest.mark.skipif(
 ALONE = "exclude + mean"
 
 
-@pytest.mark.parametrize(("profile", "cells"), [("quick", 20), ("paired", 90), ("full", 600), ("paper", 40)])
+@pytest.mark.parametrize(
+    ("profile", "cells"), [("quick", 20), ("paired", 90), ("full", 600), ("paper", 40)]
+)
 def test_it_is_planned_with_claims_about_cells_that_it_has(profile: str, cells: int) -> None:
     assert profile in profiles("fedgan-backdoor")
     study = load_study("fedgan-backdoor", profile=profile)
