@@ -22,10 +22,10 @@ from asepsis.core.contracts import (
     Task,
     Trainer,
     UpdateAttack,
-    generates,
 )
 from asepsis.core.errors import ConfigError
 from asepsis.core.layout import Layout
+from asepsis.core.markers import generates
 from asepsis.core.rng import Draw, Streams, building_modules
 from asepsis.core.samples import DataFacts, Hospital, Kind, Prepare, Samples, Shard
 from asepsis.core.stages import Inspector

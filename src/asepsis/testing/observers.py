@@ -10,14 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asepsis.core.contracts import (
-    BroadcastAttack,
-    ModelAttack,
-    Observer,
-    ServerAttack,
-    classifies,
-)
+from asepsis.core.contracts import BroadcastAttack, ModelAttack, Observer, ServerAttack
 from asepsis.core.errors import ConfigError
+from asepsis.core.markers import classifies
 from asepsis.core.samples import Kind
 from asepsis.core.threat import Evidence, ReleaseView, ServerView, Setting
 from asepsis.core.updates import Individual, State

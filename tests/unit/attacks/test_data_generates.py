@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asepsis.core.contracts import DataAttack, TrainAttack, classifies, generates
+from asepsis.core.contracts import DataAttack, TrainAttack
+from asepsis.core.markers import classifies, generates
 from asepsis.core.registry import build, entries
 from asepsis.core.samples import DataFacts, Kind, Samples
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from asepsis.attacks.data.trigger_images import TriggerImages
-from asepsis.core.contracts import BackdoorAttack, Stamps, classifies, generates
+from asepsis.core.contracts import BackdoorAttack, Stamps
 from asepsis.core.errors import ConfigError
+from asepsis.core.markers import classifies, generates
 from asepsis.core.registry import build, options_of
 from asepsis.core.rng import Streams
 from asepsis.core.samples import DataFacts, Hospital, Kind, Samples, Shard

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from asepsis.core.contracts import PartlyLocal, generates
+from asepsis.core.contracts import PartlyLocal
 from asepsis.core.errors import ConfigError
 from asepsis.core.layout import Layout
+from asepsis.core.markers import generates
 from asepsis.core.registry import build
 from asepsis.core.rng import building_modules
 from asepsis.models.gan import Gan

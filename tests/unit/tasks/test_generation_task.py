@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from asepsis.core.contracts import generates
 from asepsis.core.errors import ConfigError
+from asepsis.core.markers import generates
 from asepsis.core.registry import build
 from asepsis.core.samples import Array, DataFacts, Kind, Samples, Shard
 from asepsis.tasks.generation import Generation, pixels

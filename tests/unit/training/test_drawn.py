@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from asepsis.core.contracts import Draws, generates
+from asepsis.core.contracts import Draws
 from asepsis.core.layout import Layout
+from asepsis.core.markers import generates
 from asepsis.core.registry import build, entries, lookup
 from asepsis.core.rng import building_modules
 from asepsis.core.samples import Shard

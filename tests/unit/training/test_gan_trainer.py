@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from asepsis.core.contracts import Draws, Keeps, generates
+from asepsis.core.contracts import Draws, Keeps
 from asepsis.core.errors import ConfigError
 from asepsis.core.layout import Layout
+from asepsis.core.markers import generates
 from asepsis.core.registry import build
 from asepsis.core.rng import building_modules
 from asepsis.core.samples import Shard

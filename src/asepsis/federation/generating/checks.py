@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asepsis.core.contracts import (
-    BackdoorAttack,
-    PartlyLocal,
-    Stamps,
-    TrainAttack,
-    UpdateAttack,
-    classifies,
-    generates,
-)
+from asepsis.core.contracts import BackdoorAttack, PartlyLocal, Stamps, TrainAttack, UpdateAttack
 from asepsis.core.errors import ConfigError
+from asepsis.core.markers import classifies, generates
 
 if TYPE_CHECKING:
     from asepsis.federation.build import Parts
