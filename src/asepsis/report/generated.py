@@ -35,7 +35,14 @@ WORTH = [
     "least within a class",
     "raw trigger rate (false alarms) (%)",
 ]
-BESIDES = frozenset({"Fréchet distance (real from real)", "raw trigger rate (false alarms) (%)"})
+BESIDES = frozenset(
+    {
+        "Fréchet distance (real from real)",
+        "precision (%)",
+        "recall (%)",
+        "raw trigger rate (false alarms) (%)",
+    }
+)
 """Columns of which a page has no room in its first table."""
 TRIGGER_OF = {"asr": "the attack's own trigger"}
 TRAINED_ON = {"real": "real", "synthetic": "synthetic", "both": "both"}
