@@ -110,7 +110,7 @@ def test_without_a_batch_nothing_happens() -> None:
 
 def test_classes_are_asked_for_in_equal_shares() -> None:
     ask = any_class(players(3)[0], torch.Generator().manual_seed(0))
-    _, labels = ask(24)
+    _, labels = ask(24, torch.zeros(24, dtype=torch.int64))
     assert labels is not None
     assert torch.bincount(labels).tolist() == [8, 8, 8]
-    assert any_class(players()[0], torch.Generator())(5)[1] is None
+    assert any_class(players()[0], torch.Generator())(5, torch.zeros(5))[1] is None
