@@ -22,6 +22,7 @@ def recorded(asked: Attack, attack: Attack, *, public: bool) -> dict[str, Any]:
     patient's value, ``fitted``.
 
     Example:
+        >>> from asepsis.attacks.backdoor.badnets import BadNets
         >>> fitted = BadNets(trigger={"name": "waveform", "amplitude": 0.731})
         >>> recorded(BadNets(), fitted, public=False)["trigger"]["amplitude"]
         'fitted'
