@@ -15,7 +15,7 @@ cores run two hospitals. Processor time is taken, so that other work on the mach
 Epochs are interleaved; `x as written` and `x tuned` are medians of the ratios within a turn,
 after two turns to warm up. Ratios hold within one run; beside the tuned loop they have scattered
 between 0.91 and 1.07 from run to run. What only a round asks for (weights in and out, moments
-copied) took below 0.4 % of an epoch, gradients copied into their weights' memory layout below 0.7 %.
+copied) took below 0.4 % of an epoch, gradients copied into their weights' layout below 0.7 %.
 """
 
 from __future__ import annotations
