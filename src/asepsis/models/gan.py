@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -18,7 +19,7 @@ Width = Annotated[int, Field(ge=1, le=1024)]
 Travels = Literal["generator", "both"]
 
 
-class Synthesizer(nn.Module):
+class Synthesizer(nn.Module, ABC):
     """What makes images from noise: the base of generators.
 
     ``G(z, y)``: noise ``[n, z_dim]`` and, when there are classes, labels int64 ``[n]`` become
@@ -44,9 +45,9 @@ class Synthesizer(nn.Module):
             )
         self.image, self.classes, self.z_dim = image, classes, z_dim
 
+    @abstractmethod
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return images ``[n, channels, h, w]``."""
-        raise NotImplementedError
 
     def noise(self, n: int, draws: torch.Generator) -> Tensor:
         """Draw ``z`` ``[n, z_dim]``, standard normal: on the CPU, so that devices agree."""
@@ -87,7 +88,7 @@ class Gan(nn.Module):
 
 
 @options
-class GanOptions:
+class GanOptions(ABC):
     """What all GANs are asked.
 
     ``conditional``: generator and critic know the class. ``travels``: the critic stays at its
@@ -115,5 +116,6 @@ class GanOptions:
         generator = self._generator(input_shape, known)
         return Gan(generator, Critic(input_shape, known, self.critic_width, self.norm))
 
+    @abstractmethod
     def _generator(self, image: tuple[int, ...], classes: int) -> Synthesizer:
-        raise NotImplementedError
+        """Return the generator."""

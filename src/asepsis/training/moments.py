@@ -5,6 +5,7 @@ Each walks a player's weights with gradients that somebody else has computed.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
@@ -54,7 +55,7 @@ class AdamAfresh:
         self._adam.zero_grad(set_to_none=True)
 
 
-class Remembering:
+class Remembering(ABC):
     """An optimizer with moments ``NAME/weight/part`` of every weight."""
 
     parts: ClassVar[tuple[str, ...]]
@@ -95,8 +96,9 @@ class Remembering:
                 *([m[k] for k in used] for m in self._moments.values()),
             )
 
+    @abstractmethod
     def _move(self, weights: list[Tensor], gradients: list[Tensor], *moments: list[Tensor]) -> None:
-        raise NotImplementedError
+        """Change the weights, and the moments in the order of ``parts``."""
 
 
 class FusedAdam(Remembering):

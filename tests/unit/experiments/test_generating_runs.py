@@ -84,7 +84,7 @@ def test_images_without_a_class_train_no_classifier() -> None:
 
 
 @pytest.mark.parametrize("travels", ["generator", "both"])
-def test_a_run_stopped_after_any_round_resumes_bit_equal(tmp_path: Path, travels: str) -> None:
+def test_a_run_stopped_in_the_middle_resumes_bit_equal(tmp_path: Path, travels: str) -> None:
     made = spec(
         model={**TABLE["model"], "travels": travels},
         federation={**TABLE["federation"], "participation": 0.75, "ema": 0.5},
@@ -170,7 +170,7 @@ def test_of_many_training_images_judges_know_some_and_say_so() -> None:
         assert (every.groups[where], every.owner[where]) == (patient, owner)
 
 
-def test_without_the_hostile_hospital_attack_and_twin_are_one(tmp_path: Path) -> None:
+def test_without_the_hostile_hospital_attack_and_twin_are_one() -> None:
     without = [{"name": "exclude", "hospitals": [3]}, {"name": "mean"}]
     one, two = (played(spec(attack=a, defenses=without)) for a in (TRIGGER, None))
     assert one[-1]["result"]["row"] == two[-1]["result"]["row"]
