@@ -125,6 +125,11 @@ def losses(spec: Experiment, number: int) -> tuple[dict[str, float], dict[str, f
 
 def lines_of(spec: Experiment, *, conditional: bool = True, **footer: Any) -> list[Line]:
     tail = metrics_of(spec, conditional=conditional)
+    rounds = [round_of(spec, number, tail) for number in range(ROUNDS)]
+    return [header_of(spec), *rounds, footer_of(spec, tail, conditional=conditional, **footer)]
+
+
+def header_of(spec: Experiment) -> Line:
     resolved: dict[str, Any] = {
         "components": {"dataset": spec.dataset, "task": {"name": "generation"}},
         "role": "client",
@@ -136,46 +141,44 @@ def lines_of(spec: Experiment, *, conditional: bool = True, **footer: Any) -> li
         "protocol": "abcd",
     }
     head = {"digest": "x", "resolved": resolved, "code": "0.1.0+abc", "numerics": "reference"}
-    made: list[Line] = [{"type": "header", "result": head, "observed": {"engine": "threads"}}]
-    for number in range(ROUNDS):
-        train, critic = losses(spec, number)
-        hit = spec.attack is not None and number >= STARTS_AT
-        shown = {
-            k: v for k, v in tail.items() if not k.startswith(("downstream/", "memorization/"))
-        }
-        happened: dict[str, Any] = {
-            "round": number,
-            "void": None,
-            "hostile": [HOSTILE] if hit else [],
-            "dropped": [],
-            "train_loss": train,
-            "critic_loss": critic,
-            "metrics": shown,
-            "stages": [stage_of(spec, number)],
-        }
-        made.append(
-            {"type": "round", "result": happened, "observed": {"seconds": {"training": 0.5}}}
-        )
-    caught = spec.attack is not None and spec.defenses[0]["name"] == "feddetect"
+    return {"type": "header", "result": head, "observed": {"engine": "threads"}}
+
+
+def round_of(spec: Experiment, number: int, tail: dict[str, float]) -> Line:
+    train, critic = losses(spec, number)
+    hit = spec.attack is not None and number >= STARTS_AT
+    shown = {k: v for k, v in tail.items() if not k.startswith(("downstream/", "memorization/"))}
+    happened: dict[str, Any] = {
+        "round": number,
+        "void": None,
+        "hostile": [HOSTILE] if hit else [],
+        "dropped": [],
+        "train_loss": train,
+        "critic_loss": critic,
+        "metrics": shown,
+        "stages": [stage_of(spec, number)],
+    }
+    return {"type": "round", "result": happened, "observed": {"seconds": {"training": 0.5}}}
+
+
+def footer_of(
+    spec: Experiment, tail: dict[str, float], *, conditional: bool, **footer: Any
+) -> Line:
+    first = spec.defenses[0]["name"]
+    caught = spec.attack is not None and first == "feddetect"
     found: dict[str, Any] = {
         "stage": "feddetect",
         "hospital": HOSTILE,
         "round": BLOCKED + spec.seed,
+        "share": 0.001,
+        "reason": "its reported loss stood out",
     }
-    found |= {"share": 0.001, "reason": "its reported loss stood out"}
     result: dict[str, Any] = {
         "status": "success",
         "tail": tail,
         "last": tail,
         "void_rounds": 0,
-        "activation": [
-            {
-                "stage": spec.defenses[0]["name"],
-                "room": "aggregate",
-                "changed": 0.3,
-                "active": True,
-            }
-        ],
+        "activation": [{"stage": first, "room": "aggregate", "changed": 0.3, "active": True}],
         "worst": {"kernel_distance": tail["kernel_distance"] + 0.1},
         "over_patients": {},
         "generator": {
@@ -190,8 +193,7 @@ def lines_of(spec: Experiment, *, conditional: bool = True, **footer: Any) -> li
         "blocked": [found] if caught else [],
         **footer,
     }
-    made.append({"type": "footer", "result": result, "observed": {"row_bytes": 2048}})
-    return made
+    return {"type": "footer", "result": result, "observed": {"row_bytes": 2048}}
 
 
 def generators(
