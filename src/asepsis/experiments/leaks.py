@@ -22,8 +22,15 @@ def observers(group: Group) -> dict[str, str]:
 
 def watchers(group: Group) -> list[str]:
     """Return who watched a group's runs, by the name in the record, whether it claimed or not."""
-    named = [name for run in group.runs for name in _watching(run)]
+    named = [name for run in group.runs for name in watching(run)]
     return list(dict.fromkeys([*named, *observers(group)]))
+
+
+def watching(run: Run) -> list[str]:
+    """Return who watched a run, whether it claimed anything or not."""
+    own = run.cell.spec.attack is not None and run.resolved.get("role") in WATCHING
+    told = run.resolved.get("observe") or []
+    return [*(["attack"] if own else []), *(str(item["name"]) for item in told)]
 
 
 def voids(group: Group) -> tuple[int, int, str]:
@@ -69,12 +76,6 @@ def figure_of(run: Run, name: str) -> float:
         if wanted.startswith(f"{by}/"):
             return scored(run, by).get(wanted.removeprefix(f"{by}/"), math.nan)
     return math.nan
-
-
-def _watching(run: Run) -> list[str]:
-    own = run.cell.spec.attack is not None and run.resolved.get("role") in WATCHING
-    told = run.resolved.get("observe") or []
-    return [*(["attack"] if own else []), *(str(item["name"]) for item in told)]
 
 
 def _entries(run: Run) -> list[dict[str, Any]]:

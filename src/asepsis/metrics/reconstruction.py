@@ -163,13 +163,14 @@ def beside_priors(guesses: Array, truths: Array, known: Array, used: Array | Non
 
     Guesses ``[k, ...]`` are paired with ``truths``, the ones they match best out of all inputs
     ``used``; so are the priors, see :func:`prior_pairs`. Of images PSNR and SSIM; of anything else
-    the mean squared error, by how much it is lower. The excess is over the better prior's mean.
+    the mean squared error, by how much it is lower; of all the successes. The excess is over the
+    better prior's mean.
     """
     mine = each(guesses, truths)
     pairs = prior_pairs(truths if used is None else used, known, len(truths))
     priors = {name: each(*pair) for name, pair in pairs.items()}
     found: Values = {}
-    for figure in ("psnr", "ssim") if "psnr" in mine else ("mse",):
+    for figure in (*(("psnr", "ssim") if "psnr" in mine else ("mse",)), "success"):
         theirs = {name: values[figure] for name, values in priors.items()}
         found |= {f"prior/{name}/{figure}": values for name, values in theirs.items()}
         means = [values.mean() for values in theirs.values()]

@@ -158,6 +158,14 @@ def test_of_tables_the_excess_is_a_lower_error() -> None:
     assert found["excess/mse"].tolist() == [3.75]
 
 
+def test_a_success_that_a_public_record_has_too_is_no_leakage() -> None:
+    guess, truth = np.array([[0.05], [5.05]]), np.array([[0.0], [5.0]])
+    found = beside_priors(guess, truth, np.array([[0.01], [20.0]]))
+    assert found["prior/nearest/success"].tolist() == [1.0, 0.0]
+    assert found["prior/mean/success"].tolist() == [0.0, 0.0]
+    assert found["excess/success"].tolist() == [0.5, 0.5]
+
+
 def test_no_public_image_is_nearer_to_any_used_than_the_nearest() -> None:
     truths, known = images(300, 1, 4), images(30, 2, 4)
     guess, truth = prior_pairs(truths, known, 1)["nearest"]
