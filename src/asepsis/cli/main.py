@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from asepsis.cli import compose, data, doctor, ledger, privacy, results, shelf
+from asepsis.cli import compare, compose, data, doctor, ledger, privacy, results, shelf
 from asepsis.core.errors import AsepsisError
 
 app = typer.Typer(
@@ -32,6 +32,9 @@ app.command(
 )(results.sweep)
 app.command("report", epilog="Example: asepsis report results/quickstart/20260101-120000")(
     results.report
+)
+app.command("compare", epilog="Example: asepsis compare results/mine/monday results/mine/tuesday")(
+    compare.compare
 )
 app.command("list", epilog="Example: asepsis list attacks --json")(shelf.list_)
 app.command("show", epilog="Example: asepsis show attack alie")(shelf.show)
