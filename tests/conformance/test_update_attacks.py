@@ -19,6 +19,7 @@ from asepsis.testing import check_update_attack
 
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "adaptive": [{"perturbation": "std", "calls": 1}, {"perturbation": "sign", "calls": 15}],
+    "adaptive-poisoning": [{"inner": {"name": "noise", "level": "high"}, "calls": 3}],
     "alie": [{"z": 1.5}, {"z": -1.0}, {"supporters": 1}],
     "fang-krum": [{"f": 0}, {"epsilon": 0.0, "smallest": 0.5}],
     "fang-trimmed-mean": [{"b": 10.0}],

@@ -34,6 +34,7 @@ class Draw(StrEnum):
     CHANNEL = "channel"
     CANDIDATES = "candidates"
     RULE = "rule"
+    MONITOR = "monitor"
     ROOT = "root"
     INSPECT = "inspect"
     ATTACK_DATA = "attack-data"
@@ -42,11 +43,13 @@ class Draw(StrEnum):
     ATTACK_OBSERVE = "attack-observe"
     ATTACK_BROADCAST = "attack-broadcast"
     ATTACK_INFER = "attack-infer"
+    ATTACK_CHANNEL = "attack-channel"
     TRIGGER = "trigger"
     BOOTSTRAP = "bootstrap"
     GENERATE = "generate"
     WORTH = "worth"
     DATASET = "dataset"
+    TUNING = "tuning"
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from asepsis.core.samples import DataFacts, Hospital, Kind, Samples
 from asepsis.core.stages import Inspector
 from asepsis.core.threat import Role, Sees, ThreatModel, When
 from asepsis.data.federate import federate, federate_without
+from asepsis.data.tuning import for_tuning
 from asepsis.defenses.stack import build_pipeline
 from asepsis.experiments.naming import label_of, watcher_label
 from asepsis.experiments.spec import (
@@ -89,7 +90,10 @@ def divided(spec: Experiment) -> Divided:
     wanted = spec.federation.hospitals
     count = None if wanted == "all" else wanted
     unseen = spec.federation.unseen
-    return _divided(_Key(spec.dataset), _Key(spec.partition), count, unseen, seed)
+    made = _divided(_Key(spec.dataset), _Key(spec.partition), count, unseen, seed)
+    if spec.evaluation.on == "test":
+        return made
+    return made._replace(hospitals=for_tuning(made.hospitals, Streams(seed)), unseen=None)
 
 
 def hospitals_of(spec: Experiment) -> tuple[DataFacts, tuple[Hospital, ...], str]:
@@ -141,6 +145,13 @@ def resolve(spec: Experiment) -> tuple[Parts, dict[str, Any]]:
         root=_root(spec, hospitals) if spec.inspect or "root" in pipeline.needs else None,
     )
     return parts, _told(spec, parts, data_digest)
+
+
+def brought(spec: Experiment) -> str:
+    """Return the digest of a network that the user brought, nothing for one of the shelf."""
+    if spec.model is None or spec.model["name"] != "module":
+        return ""
+    return str(build("model", spec.model, "model").source)
 
 
 def inspectors_of(spec: Experiment) -> dict[str, Inspector]:
@@ -321,14 +332,21 @@ def schedule_of(spec: Experiment) -> Schedule:
     )
 
 
+def _role_of(attack: Attack | None) -> Role:
+    if isinstance(attack, ChannelAttack):
+        return Role.INTERCEPTOR
+    return Role.SERVER if isinstance(attack, ServerAttack | ModelAttack) else Role.CLIENT
+
+
 def threat_of(
     spec: Experiment, attack: Attack | None, hospitals: int, streams: Streams
 ) -> ThreatModel:
     """Return the threat model: who attacks is drawn once per seed unless hospitals are named."""
     asked = spec.threat
-    passive = isinstance(attack, ServerAttack | ModelAttack)
-    role = Role(asked.role) if asked.role else (Role.SERVER if passive else Role.CLIENT)
-    if isinstance(asked.hostile, tuple):
+    role = Role(asked.role) if asked.role else _role_of(attack)
+    if role is Role.INTERCEPTOR and not asked.role:
+        clients: tuple[int, ...] = ()  # of a study's hostile hospitals none attacks
+    elif isinstance(asked.hostile, tuple):
         clients = tuple(sorted(set(asked.hostile)))
     elif asked.hostile >= max(hospitals, 2):  # one hospital alone is centralized training
         raise ConfigError(

@@ -121,9 +121,14 @@ class CandidatesSpec(Strict):
 
 
 class EvaluationSpec(Strict):
-    """How often the global model is scored."""
+    """How often the global model is scored, and on whom.
+
+    ``on = "validation"`` scores validation patients, and nobody sees test patients: what is
+    chosen by such figures may be measured on test patients afterwards.
+    """
 
     every: Count = 1
+    on: Literal["test", "validation"] = "test"
 
 
 UNSHARED = frozenset(
@@ -184,6 +189,10 @@ class Experiment(Strict):
         """Return the attack-free twin: the same cohorts, batches and noise, nobody attacking."""
         return self.model_copy(update={"attack": None})
 
+    def alone(self) -> Experiment:
+        """Return the twin with nobody looking: what runs with the same twin have in common."""
+        return self.model_copy(update={"attack": None, "probes": {}, "observe": ()})
+
     def prefix(self) -> str:
         """Return the hash of everything that shapes the rounds before the attack starts."""
         kept = self.model_dump(
@@ -206,15 +215,22 @@ Seeds = Annotated[
 
 
 class Scenario(Strict):
-    """One experiment and the axes along which it is varied."""
+    """One experiment and the axes along which it is varied.
+
+    ``watch`` are observers of the runs without an attack alone: the twins of all others.
+    """
 
     title: str = ""
     experiment: Experiment
     over: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    watch: tuple[Component, ...] = ()
     fallback: Component | None = None
     fetch_seconds: Annotated[float, Field(gt=0)] | None = None
     seeds: Seeds | None = None
 
+    _watch = field_validator("watch", mode="before")(
+        lambda value: tuple(component(one) for one in value)
+    )
     _fallback = field_validator("fallback", mode="before")(
         lambda value: None if value is None else component(value)
     )
@@ -255,7 +271,11 @@ class Claim(Strict):
 
 
 class Study(Strict):
-    """Scenarios that belong together, and the seeds they are run with."""
+    """Scenarios that belong together, and the seeds they are run with.
+
+    With ``skip_refused`` what does not fit together is left out, and its reason kept, instead of
+    refusing the whole study.
+    """
 
     name: str
     title: str = ""
@@ -264,6 +284,7 @@ class Study(Strict):
     fidelity: str = "own"
     profile: str = ""
     exploratory: bool = False
+    skip_refused: bool = False
     seeds: Seeds = (0,)
     claims: tuple[Claim, ...] = ()
     scenarios: Annotated[tuple[Scenario, ...], Field(min_length=1)]

@@ -139,6 +139,7 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
     ),
     "gradient-manipulation": (
         "adaptive",
+        "adaptive-poisoning",
         "alie",
         "fang-krum",
         "fang-trimmed-mean",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import asepsis
-from asepsis.attacks.update.adaptive import largest
+from asepsis.attacks.update.asking import largest
 from asepsis.core.errors import ConfigError
 from asepsis.core.registry import build
 from asepsis.core.threat import ClientView, Colluders, Facts, Omniscient
@@ -195,3 +195,39 @@ def test_without_a_direction_the_rule_is_not_asked() -> None:
 def test_without_a_rule_it_says_what_to_do() -> None:
     with pytest.raises(ConfigError, match=r"knows_defense = true in \[threat\]"):
         craft(view(None))
+
+
+def poisoned(rule: Rule, gap: float = 3.0, h: int = 8, m: int = 2, d: int = 10) -> Omniscient:
+    """Hostile rows that lie ``gap`` away from the honest mean, in one direction."""
+    rng = np.random.default_rng(5)
+    honest = torch.from_numpy(rng.normal(size=(h, d)))
+    rows = honest.mean(0).expand(m, -1).clone()
+    rows[:, 0] += gap
+    return Omniscient(Facts(0, h + m, 1.0, rule=rule), tuple(range(m)), rows, honest)
+
+
+@pytest.mark.parametrize("name", ["adaptive-poisoning", "adaptive-backdoor"])
+def test_a_mean_is_replaced_by_the_poisoned_row_and_no_further(name: str) -> None:
+    seen = poisoned(ruled("mean"))
+    _, rows, measured = build("attack", name).craft({}, seen, np.random.default_rng(0))
+    assert measured["gamma"] == pytest.approx(10 / 2)  # n / (lr m)
+    aggregate = torch.cat([rows, seen.honest]).mean(0)
+    assert torch.allclose(aggregate, seen.rows[0])
+
+
+@pytest.mark.parametrize("name", ["adaptive-poisoning", "adaptive-backdoor"])
+def test_before_a_clip_the_row_goes_as_far_as_it_is_let(name: str) -> None:
+    def clipped(rows: Tensor) -> Tensor:
+        short = rows.norm(dim=1) <= 6.0  # drops what is longer
+        return rows[short].mean(0)
+
+    seen = poisoned(clipped)
+    _, rows, measured = build("attack", name).craft({}, seen, np.random.default_rng(0))
+    assert 5.7 < float(rows[0].norm()) <= 6.0
+    assert measured["moved"] > 0
+
+
+def test_only_data_attacks_without_a_trigger_are_taken_far() -> None:
+    for inner in ("ipm", "badnets", "sybil"):
+        with pytest.raises(ConfigError, match="data attack"):
+            build("attack", {"name": "adaptive-poisoning", "inner": inner})
