@@ -227,7 +227,7 @@ def validated(cls: type[T], options: Mapping[str, Any], place: str) -> T:
         text = json.dumps(dict(options), default=_plain)
         return TypeAdapter(cls).validate_json(text, strict=True)
     except ValidationError as error:
-        names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        names = [item.name for item in dataclasses.fields(cls) if item.init]  # type: ignore[arg-type]
         raise ConfigError("\n".join(problems(error, place, {"": names}))) from None
 
 

@@ -19,15 +19,17 @@ from asepsis.core.samples import Array
 from asepsis.core.updates import Reply, State
 from asepsis.engines.processes import end_with_parent, interrupts_held
 from asepsis.engines.worker import Worker, cores
+from asepsis.models.user_code import load_again, loaded
 
 Arrays = dict[str, Array]
 _worker: Worker | None = None
 
 
-def _begin(plan: bytes) -> None:
+def _begin(plan: bytes, code: dict[str, str]) -> None:
     global _worker
     end_with_parent()
     torch.set_num_threads(1)
+    load_again(code)
     _worker = Worker(pickle.loads(plan))  # noqa: S301 (our own bytes, from the parent process)
 
 
@@ -68,7 +70,7 @@ class Pool:
             self._count,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_begin,
-            initargs=(pickle.dumps(plan),),
+            initargs=(pickle.dumps(plan), loaded()),
         )
 
     def train(self, received: Tensor, jobs: Sequence[Job]) -> list[Reply]:
