@@ -79,7 +79,8 @@ class Screen(Protocol):
     """Drops, clips, weighs or distrusts single updates before the rule.
 
     One that makes one row of several says ``merges = True``: no stage that remembers single
-    hospitals may follow it.
+    hospitals may follow it. One that only looks says ``watches = True``: it is handed random
+    numbers of its own, so that the other stages draw the same ones with it and without it.
     """
 
     def init(self, dim: int) -> State:
@@ -226,6 +227,8 @@ class Transport(Protocol):
 
         A channel that cannot take every cohort, or every claimed count, says so beforehand in
         ``check_cohort(n)``, ``check_weights(weights)`` and ``check_colluders(n, colluders)``.
+        One with messages that somebody on the wire could change says ``tapped = True``, and hands
+        them to ``channel.tap`` where there is one.
         """
         ...
 

@@ -246,6 +246,7 @@ class Screened:
 
     Measurements, verdicts and scores are as those of an :class:`Aggregate`. Where rows were
     merged, ``merged`` names the clients behind each: what later stages say of one, they say of all.
+    ``monitors`` are scores by detector of a screen that only looks: they count for no verdict.
     """
 
     delivery: Individual
@@ -253,6 +254,7 @@ class Screened:
     verdicts: Mapping[int, float] = field(default_factory=dict)
     scores: Mapping[int, float] = field(default_factory=dict)
     merged: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    monitors: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

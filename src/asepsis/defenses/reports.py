@@ -25,6 +25,7 @@ class StageReport:
     measurements: Mapping[str, float]
     verdicts: Mapping[int, float] = field(default_factory=dict)
     scores: Mapping[int, float] = field(default_factory=dict)
+    monitors: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """Return the report for the record."""
@@ -51,6 +52,12 @@ class Outcome:
     def record(self) -> list[dict[str, Any]]:
         """Return the stages' reports for the record."""
         return [stage.record() for stage in self.stages]
+
+    def monitors(self) -> dict[str, dict[str, float]]:
+        """Return what monitors scored, by detector and hospital, for the record."""
+        return {
+            name: _by_text(said) for stage in self.stages for name, said in stage.monitors.items()
+        }
 
 
 def _by_text(values: Mapping[int, float]) -> dict[str, float]:

@@ -52,7 +52,7 @@ class Contexts:
         desk = self._desk
         return ServerContext(
             round=self._round,
-            rng=self._streams.at(Draw.RULE, self._round, place),
+            rng=self._streams.at(_draw(stage), self._round, place),
             spent=self._spent(stage, rows),
             received=desk.received,
             layout=desk.layout,
@@ -135,11 +135,13 @@ class Visit:
 
     def _screened(self, delivery: Individual) -> Individual:
         for place, screen in enumerate(self.pipeline.screens):
-            context = self.contexts.at(place, screen, len(delivery.clients))
+            context = self.contexts.at(self._address(place), screen, len(delivery.clients))
             self._require(screen, len(delivery.clients), context.spent)
             self.states[place], made = screen.apply(self.states[place], delivery, context)
             changed = share_changed(delivery, made.delivery)
-            self._report(screen, changed, made.measurements, made.verdicts, made.scores)
+            self._report(
+                screen, changed, made.measurements, made.verdicts, made.scores, made.monitors
+            )
             self._merge(made.merged)
             self.contexts.caught += _dropped(delivery, made)
             delivery = made.delivery
@@ -148,7 +150,7 @@ class Visit:
     def _rule(self, delivery: Delivery) -> Aggregate:
         rule, place = self.pipeline.rule, len(self.pipeline.screens)
         count = len(delivery.clients) if isinstance(delivery, Individual) else delivery.count
-        context = self.contexts.at(place, rule, count)
+        context = self.contexts.at(self._address(place), rule, count)
         if isinstance(delivery, Individual):
             self._require(rule, len(delivery.clients), context.spent)
         self.states[place], made = rule.apply(self.states[place], delivery, context)
@@ -162,12 +164,18 @@ class Visit:
 
     def _released(self, aggregate: Aggregate) -> Aggregate:
         for place, release in enumerate(self.pipeline.releases, len(self.pipeline.screens) + 1):
-            context = self.contexts.at(place, release, 1)
+            context = self.contexts.at(self._address(place), release, 1)
             before = aggregate.delta.double()
             self.states[place], aggregate = release.apply(self.states[place], aggregate, context)
             changed = relative(aggregate.delta.double() - before, before)
             self._report(release, changed, aggregate.measurements)
         return aggregate
+
+    def _address(self, place: int) -> int:
+        """Return a stage's place among those that do something: a monitor moves nobody's."""
+        return place - sum(
+            _draw(screen) is Draw.MONITOR for screen in self.pipeline.screens[:place]
+        )
 
     def _merge(self, merged: Mapping[int, tuple[int, ...]]) -> None:
         """Remember who is behind a row: what is said of it is said of all of them."""
@@ -194,6 +202,7 @@ class Visit:
         measurements: Mapping[str, float],
         verdicts: Mapping[int, float] | None = None,
         scores: Mapping[int, float] | None = None,
+        monitors: Mapping[str, Mapping[int, float]] | None = None,
     ) -> None:
         named = next(item for item in self.pipeline.names if item.stage is stage)
         self.reports.append(
@@ -204,8 +213,13 @@ class Visit:
                 measurements,
                 self._spread(verdicts or {}),
                 self._spread(scores or {}),
+                {name: self._spread(said) for name, said in (monitors or {}).items()},
             )
         )
+
+
+def _draw(stage: object) -> Draw:
+    return Draw.MONITOR if getattr(stage, "watches", False) else Draw.RULE
 
 
 def _dropped(before: Individual, made: Screened) -> int:

@@ -14,7 +14,8 @@ from asepsis.experiments.spec import Experiment, ThreatSpec
 EXCLUDE = "exclude"
 RULES = ("mean", "weighted-mean")
 """Rules of which honest hospitals alone are averaged, the first one first."""
-IDLE = "plain"
+IDLE = ("plain", "monitor")
+"""Stages that change nothing."""
 
 
 def hostile(run: Run) -> frozenset[int]:
@@ -52,7 +53,10 @@ def honest_alone(runs: Iterable[Run]) -> dict[Run, Run]:
 
 
 def _averages(spec: Experiment, rule: str) -> bool:
-    return [stage["name"] for stage in spec.defenses if stage["name"] != IDLE] == [EXCLUDE, rule]
+    return [stage["name"] for stage in spec.defenses if stage["name"] not in IDLE] == [
+        EXCLUDE,
+        rule,
+    ]
 
 
 def _nobody_else(run: Run) -> bool:

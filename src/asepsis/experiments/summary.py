@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from asepsis.experiments.attacked import attacked, cut_off, hostile_rows
 from asepsis.experiments.store import Line, rounds_of
 from asepsis.experiments.troubles import blocked, troubles
 from asepsis.federation.round import RoundOutcome
@@ -20,15 +21,16 @@ def round_line(
     metrics: dict[str, float],
     revealed: list[dict[str, Any]],
     seconds: dict[str, float],
+    small: Collection[int] = (),
 ) -> Line:
-    """Return the record line of one round."""
+    """Return the record line of one round; ``small`` hospitals have no losses in it."""
     server = outcome.server
     result: dict[str, Any] = {
         "round": outcome.round,
         "drawn": list(outcome.cohort.drawn),
         "present": list(outcome.cohort.present),
         "hostile": list(outcome.hostile),
-        "train_loss": {str(client): loss for client, loss in outcome.train_loss.items()},
+        "train_loss": _losses(outcome.train_loss, small),
         "crafted": outcome.crafted,
         "void": outcome.void,
         "channel": dict(outcome.channel or {}),
@@ -39,15 +41,23 @@ def round_line(
         ],
         "dropped": list(server.dropped) if server else [],
     }
+    if outcome.intercepted is not None:
+        result["intercepted"] = {str(i): what for i, what in sorted(outcome.intercepted.items())}
     if outcome.critic_loss:
-        result["critic_loss"] = {str(i): loss for i, loss in outcome.critic_loss.items()}
+        result["critic_loss"] = _losses(outcome.critic_loss, small)
     if outcome.told_loss:
-        result["told_loss"] = {str(client): loss for client, loss in outcome.told_loss.items()}
+        result["told_loss"] = _losses(outcome.told_loss, small)
     if outcome.afresh:
         result["afresh"] = list(outcome.afresh)
+    if server and (monitors := server.monitors()):
+        result["monitors"] = monitors
     if revealed:
         result["evidence"] = revealed
     return {"type": "round", "result": result, "observed": {"seconds": seconds}}
+
+
+def _losses(told: Mapping[int, float], small: Collection[int]) -> dict[str, float]:
+    return {str(client): loss for client, loss in told.items() if client not in small}
 
 
 def summarize(
@@ -75,7 +85,7 @@ def summarize(
         if name != "unanswered"
     }
     bad = "unanswered" in last or any(_blown_up(item) for item in rounds)
-    idle, attacked = idle_rounds(rounds)
+    idle, all_attacked = idle_rounds(rounds)
     return {
         "status": "diverged" if bad else "success",
         "rounds": len(rounds),
@@ -83,7 +93,7 @@ def summarize(
         "last": last,
         "tail": mean,
         "activation": activation(rounds),
-        "attack_inactive": idle / attacked if attacked else 0.0,
+        "attack_inactive": idle / all_attacked if all_attacked else 0.0,
         "detection": detection(rounds, unusual),
         "troubles": troubles(rounds),
         "blocked": blocked(rounds, why or {}),
@@ -93,7 +103,7 @@ def summarize(
 
 def _blown_up(item: dict[str, Any]) -> bool:
     """Whether a round overflowed, or honest hospitals sent what is no number."""
-    return item["void"] == "overflow" or not set(item["dropped"]) <= set(item["hostile"])
+    return item["void"] == "overflow" or not set(item["dropped"]) <= hostile_rows(item)
 
 
 def idle_rounds(rounds: list[dict[str, Any]]) -> tuple[int, int]:
@@ -101,13 +111,13 @@ def idle_rounds(rounds: list[dict[str, Any]]) -> tuple[int, int]:
 
     Hospitals that attack apart did nothing in a round when each of them says so.
     """
-    attacked = [item for item in rounds if item["hostile"]]
-    return sum(_idle(item) for item in attacked), len(attacked)
+    found = [item for item in rounds if attacked(item)]
+    return sum(_idle(item) for item in found), len(found)
 
 
 def _idle(item: dict[str, Any]) -> bool:
     said = item.get("crafted", {})
-    apart = all(said.get(f"inactive/{client}") == 1 for client in item["hostile"])
+    apart = bool(item["hostile"]) and all(said.get(f"inactive/{client}") == 1 for client in item["hostile"])
     return said.get("inactive") == 1 or apart
 
 
@@ -117,8 +127,8 @@ def activation(rounds: list[dict[str, Any]]) -> list[dict[str, Any]]:
     A screen is active when it changed or dropped a row, a rule when its result differs from the
     plain mean of what it received.
     """
-    attacked = [item for item in rounds if item["hostile"]] or rounds
-    stages = [stage for item in attacked for stage in item["stages"]]
+    counted = [item for item in rounds if attacked(item)] or rounds
+    stages = [stage for item in counted for stage in item["stages"]]
     found = []
     for name in dict.fromkeys(stage["name"] for stage in stages):
         own = [stage for stage in stages if stage["name"] == name]
@@ -139,13 +149,14 @@ def detection(rounds: list[dict[str, Any]], unusual: Sequence[int] = ()) -> dict
 
     A hospital's verdict is the product of the shares that the front door, the screens and the
     rule let through, its score that of the last stage that gives any; the mean over the attacked
-    rounds, or all where nobody attacks, in which any stage spoke of single hospitals. Rounds in
-    which honest hospitals sent what is no number are left out: the model had blown up before.
+    rounds, or all where nobody attacks, in which any stage spoke of single hospitals. A row that
+    somebody on the wire put in a hospital's place counts as hostile, and one that never arrived
+    not at all. Rounds in which honest hospitals sent what is no number are left out: the model had blown up before.
     """
     found = [
-        detection_metrics(_let_through(item), item["hostile"], _scores(item), unusual)
-        for item in [item for item in rounds if item["hostile"]] or rounds
-        if _judges(item) and set(item["dropped"]) <= set(item["hostile"])
+        detection_metrics(_let_through(item), sorted(hostile_rows(item)), _scores(item), unusual)
+        for item in [item for item in rounds if attacked(item)] or rounds
+        if _judges(item) and set(item["dropped"]) <= hostile_rows(item)
     ]
     names = found[0] if found else {}
     return {name: _mean([scores[name] for scores in found]) for name in names}
@@ -165,10 +176,12 @@ def _scores(item: dict[str, Any]) -> dict[int, float]:
 
 
 def _let_through(item: dict[str, Any]) -> dict[int, float]:
-    shares = {client: float(client not in item["dropped"]) for client in item["present"]}
+    here = set(item["present"]) - cut_off(item)
+    shares = {client: float(client not in item["dropped"]) for client in sorted(here)}
     for stage in item["stages"]:
         for client, share in stage["verdicts"].items():
-            shares[int(client)] *= float(share)
+            if int(client) in shares:
+                shares[int(client)] *= float(share)
     return shares
 
 

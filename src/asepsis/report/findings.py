@@ -45,7 +45,7 @@ MEANS = ("mean", "weighted-mean")
 ORACLE = " (oracle)"
 """Stands behind a stack that is told who is hostile: no defense can know that."""
 NO_COMPANION = "no twin with equally many honest images in this study"
-IDLE = (*MEANS, "plain")
+IDLE = (*MEANS, "plain", "monitor")
 """Stages that change nothing by definition: their proof of activation says nothing."""
 
 
@@ -206,7 +206,7 @@ class Scenario:
     def baseline(self) -> str:
         """The column others are compared with: the plain mean, else the first."""
         known = self.defenses
-        plain = [d for d in known if d.removeprefix("plain + ") in MEANS]
+        plain = [d for d in known if _acting(d) in MEANS]
         return plain[0] if plain else known[0]
 
     def at(self, attack: str, defense: str) -> Finding | None:
@@ -223,6 +223,11 @@ class Scenario:
     def spec(self) -> Experiment:
         """The first experiment, for what all of them share."""
         return self.findings[0].group.runs[0].cell.spec
+
+
+def _acting(defense: str) -> str:
+    """Name a stack without what changes nothing beside its rule."""
+    return " + ".join(part for part in defense.split(" + ") if part not in ("plain", "monitor"))
 
 
 def _adapts(run: Run) -> bool:
