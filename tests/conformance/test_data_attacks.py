@@ -21,6 +21,7 @@ ATTACKS: dict[str, tuple[dict[str, Any], ...]] = {
         {"dimensions": 500},
         {"dimensions": 50, "mode": "one-to-one", "source": 2, "target": 0},
     ),
+    "adaptive-backdoor": ({"target": 1},),
     "badnets": ({}, {"target": 2, "share": 0.1}, {"keep_originals": True}),
     "blended": ({}, {"trigger": {"name": "blended", "alpha": 0.05}}),
     "dba": ({}, {"rank": 2, "of": 4}),
