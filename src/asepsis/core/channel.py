@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from torch import Tensor
@@ -13,17 +14,60 @@ from asepsis.core.updates import Delivery, Individual
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Message:
+    """What one hospital puts on the wire in a round.
+
+    ``body`` is its row ``[d]``, or where it is ``masked`` the words that hide it (integers).
+    ``weight`` is the count it claims, NaN under masks, ``side`` its telemetry. ``round`` and
+    ``received`` (the digest of the model it received) are what the message says of itself, and
+    ``signature`` covers all of it; empty where nothing is signed.
+    """
+
+    client: int
+    body: Tensor
+    weight: float = math.nan
+    side: Mapping[str, float] = field(default_factory=dict)
+    round: int = 0
+    received: bytes = b""
+    signature: bytes = b""
+    masked: bool = False
+
+    def copy(self) -> Message:
+        """Return the same message with a body of its own."""
+        return replace(self, body=self.body.clone(), side=dict(self.side))
+
+    def same(self, other: Message) -> bool:
+        """Whether not a bit differs."""
+        return _bits(self) == _bits(other)
+
+
+def _bits(message: Message) -> tuple[object, ...]:
+    body = message.body.detach().cpu().contiguous().numpy().tobytes()
+    side = tuple(sorted((name, value.hex()) for name, value in message.side.items()))
+    head = (message.client, message.weight.hex(), message.round, message.received)
+    return (*head, message.signature, side, body)
+
+
+Tap = Callable[[Mapping[int, Message]], Mapping[int, Message]]
+"""Somebody on the wire: messages by hospital as they were sent, to those that arrive."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Channel:
     """What hospitals and server know when updates are carried.
 
     ``drawn`` began the round; whoever of them does not answer dropped out after it. ``received``
-    is the digest of the model that each hospital says it received.
+    is the digest of the model that each hospital says it received, ``experiment`` what the run is
+    called. ``tap`` sits between hospitals and server, where anybody does: a channel that says
+    ``tapped = True`` of itself passes every message through it.
     """
 
     round: int
     rng: np.random.Generator
     drawn: tuple[int, ...]
     received: Mapping[int, bytes] = field(default_factory=dict)
+    experiment: str = ""
+    tap: Tap | None = None
 
     @classmethod
     def of(cls, updates: Individual, round_: int = 0, seed: int = 0) -> Channel:
@@ -37,12 +81,15 @@ class Carried:
 
     ``wire`` is what passed by client, masked ``[d]``, where that is not what the server may read.
     ``measurements`` count messages and bytes. ``aborted`` says why nothing was delivered.
+    ``refused`` says of which hospitals a message arrived and was not taken, and why; ``None`` of a
+    channel that takes them all.
     """
 
     delivery: Delivery | None
     wire: Mapping[int, Tensor] | None = None
     measurements: Mapping[str, float] = field(default_factory=dict)
     aborted: str | None = None
+    refused: Mapping[int, str] | None = None
 
 
 def fingerprint(row: Tensor) -> bytes:

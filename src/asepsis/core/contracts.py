@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from torch import Tensor, nn
 
+from asepsis.core.channel import Message
 from asepsis.core.layout import Layout
 from asepsis.core.samples import Array, DataFacts, Kind, Prepare, Samples, Shard
 from asepsis.core.threat import (
@@ -18,6 +19,7 @@ from asepsis.core.threat import (
     ReleaseView,
     Sees,
     ServerView,
+    WireView,
 )
 from asepsis.core.updates import Reply, State
 from asepsis.core.workshop import Recipe, Workshop
@@ -338,8 +340,28 @@ class ModelAttack(Protocol):
         ...
 
 
+@runtime_checkable
+class ChannelAttack(Protocol):
+    """Sits on the wire between hospitals and server, and decides what arrives.
+
+    It is nobody's hospital: ``threat.hostile`` may be 0. A state passes from one attacked round to
+    the next; in the others it hears nothing.
+    """
+
+    def intercept(
+        self, state: State, view: WireView, rng: np.random.Generator
+    ) -> tuple[State, Mapping[int, Message | None], Mapping[str, float]]:
+        """Return the next state, what arrives instead of whose message, and measurements.
+
+        ``None``: nothing arrives. Whom it does not name, it lets pass.
+        """
+        ...
+
+
 Observer = ServerAttack | ModelAttack
-Attack = DataAttack | TrainAttack | UpdateAttack[ClientView] | ServerAttack | ModelAttack
+Attack = (
+    DataAttack | TrainAttack | UpdateAttack[ClientView] | ServerAttack | ModelAttack | ChannelAttack
+)
 
 
 @dataclass(frozen=True, slots=True)

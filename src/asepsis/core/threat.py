@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 from torch import Tensor, nn
 
+from asepsis.core.channel import Message
 from asepsis.core.layout import Layout
 from asepsis.core.samples import Kind, Shard
 from asepsis.core.updates import Delivery
@@ -28,6 +29,7 @@ class Role(StrEnum):
     CLIENT = "client"
     SERVER = "server"
     EAVESDROPPER = "eavesdropper"
+    INTERCEPTOR = "interceptor"
 
 
 class Sees(StrEnum):
@@ -303,6 +305,19 @@ class BroadcastView:
     cohort: tuple[int, ...]
     learner: Learner
     public: Shard | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WireView:
+    """What an interceptor has of one round: all that passes between server and hospitals.
+
+    ``sent`` is the model that the server sent down, ``messages`` what hospitals sent up, by
+    hospital: copies. Keys it has none, nor anything that stays at a hospital or at the server.
+    """
+
+    facts: Facts
+    sent: Tensor
+    messages: Mapping[int, Message]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

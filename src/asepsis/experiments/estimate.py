@@ -144,7 +144,7 @@ def _timed(
     federation: Federation, oracle: Scorer, engine: Engine, setup: float, device: str
 ) -> Pace:
     rounds = range(federation.schedule.rounds)
-    hostile = [t for t in rounds if federation.hostile(federation.cohort(t), t)]
+    hostile = [t for t in rounds if federation.attacked(t)]
     calm = next((t for t in reversed(rounds) if t not in set(hostile)), None)
     attacked, state = _round(federation, engine, hostile[0] if hostile else None, device)
     honest, calm_state = _round(federation, engine, calm, device)

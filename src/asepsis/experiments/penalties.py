@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from asepsis.experiments.attacked import attacked, hostile_rows
 from asepsis.experiments.results import Run
 from asepsis.metrics.detection import FLAGGED_BELOW
 from asepsis.metrics.intervals import Interval, t_interval
@@ -73,9 +74,9 @@ def blame(run: Run) -> tuple[int, int]:
 
     Of a run with an attack only the attacked rounds count.
     """
-    rounds = [item for item in run.rounds if item.get("hostile")] or run.rounds
+    rounds = [item for item in run.rounds if attacked(item)] or run.rounds
     rounds = [item for item in rounds if judged(item)]
-    return sum(bool(penalized(item) - set(item.get("hostile", ()))) for item in rounds), len(rounds)
+    return sum(bool(penalized(item) - hostile_rows(item)) for item in rounds), len(rounds)
 
 
 def blamed(runs: Iterable[Run]) -> Interval:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 from asepsis.core.contracts import (
     Attack,
     BackdoorAttack,
+    ChannelAttack,
     ModelAttack,
     ModelBuilder,
     ServerAttack,

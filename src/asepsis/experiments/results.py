@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from asepsis.core.errors import ConfigError
+from asepsis.experiments.attacked import attacked
 from asepsis.experiments.learning import DISTANCE, gain
 from asepsis.experiments.naming import Labels
 from asepsis.experiments.plan import Cell, Plan, probe_name
@@ -61,12 +62,12 @@ class Run:
 
     @property
     def attacked(self) -> list[int]:
-        """The rounds in which a hostile hospital took part."""
-        return [int(item["round"]) for item in self.rounds if item.get("hostile")]
+        """The rounds in which a hostile hospital took part, or somebody sat on the wire."""
+        return [int(item["round"]) for item in self.rounds if attacked(item)]
 
     @property
     def spared(self) -> bool:
-        """Whether an attack was planned, and no hostile hospital was ever drawn."""
+        """Whether an attack was planned, and nobody was ever there to make it."""
         passive = self.cell.spec.attack is None or self.resolved.get("role") in WATCHING
         return not passive and not self.attacked
 

@@ -71,7 +71,7 @@ class ThreatSpec(Strict):
 
     hostile: Annotated[int, Field(ge=0)] | tuple[Annotated[int, Field(ge=0)], ...] = 0
     sees: Literal["own", "colluders", "omniscient"] = "omniscient"
-    role: Literal["client", "server", "eavesdropper"] | None = None
+    role: Literal["client", "server", "eavesdropper", "interceptor"] | None = None
     starts_at: Annotated[int, Field(ge=0)] = 0
     rounds: Count | None = None
     every: Count = 1

@@ -117,7 +117,9 @@ def idle_rounds(rounds: list[dict[str, Any]]) -> tuple[int, int]:
 
 def _idle(item: dict[str, Any]) -> bool:
     said = item.get("crafted", {})
-    apart = bool(item["hostile"]) and all(said.get(f"inactive/{client}") == 1 for client in item["hostile"])
+    apart = bool(item["hostile"]) and all(
+        said.get(f"inactive/{client}") == 1 for client in item["hostile"]
+    )
     return said.get("inactive") == 1 or apart
 
 
@@ -151,7 +153,8 @@ def detection(rounds: list[dict[str, Any]], unusual: Sequence[int] = ()) -> dict
     rule let through, its score that of the last stage that gives any; the mean over the attacked
     rounds, or all where nobody attacks, in which any stage spoke of single hospitals. A row that
     somebody on the wire put in a hospital's place counts as hostile, and one that never arrived
-    not at all. Rounds in which honest hospitals sent what is no number are left out: the model had blown up before.
+    not at all. Rounds in which honest hospitals sent what is no number are left out: the model had
+    blown up before.
     """
     found = [
         detection_metrics(_let_through(item), sorted(hostile_rows(item)), _scores(item), unusual)

@@ -12,6 +12,7 @@ import torch
 from asepsis.core.contracts import (
     Attack,
     BackdoorAttack,
+    ChannelAttack,
     ModelAttack,
     ModelBuilder,
     PartlyLocal,
@@ -232,8 +233,10 @@ def _check_threat(parts: Parts) -> None:
             got=len(threat.clients),
             fix=f"use at most {total - 1} of {total}",
         )
-    passive = parts.attack is None or isinstance(parts.attack, ServerAttack | ModelAttack)
-    if not passive and not threat.clients:
+    hospitals_attack = not (
+        parts.attack is None or isinstance(parts.attack, ServerAttack | ModelAttack | ChannelAttack)
+    )
+    if hospitals_attack and not threat.clients:
         raise ConfigError(
             "an attack by hospitals needs hostile hospitals",
             place="threat.hostile",
@@ -298,15 +301,45 @@ def _check_attack(parts: Parts) -> None:
             got=attack.target,
             fix=f"classes are numbered 0 to {len(classes) - 1}: {', '.join(classes)}",
         )
-    passive = isinstance(attack, ServerAttack | ModelAttack)
-    overhears = threat.role is Role.EAVESDROPPER
-    if passive == (threat.role is Role.CLIENT) or (overhears and tampers(attack)):
-        fitting = "server" if passive else "client"
+    _check_role(attack, threat.role)
+    if isinstance(attack, ChannelAttack):
+        _check_wire(parts)
+
+
+def _check_role(attack: Attack, role: Role) -> None:
+    fitting = [Role.CLIENT]
+    if isinstance(attack, ChannelAttack):
+        fitting = [Role.INTERCEPTOR]
+    elif isinstance(attack, ServerAttack | ModelAttack):
+        fitting = [Role.SERVER] if tampers(attack) else [Role.SERVER, Role.EAVESDROPPER]
+    if role not in fitting:
+        article = "an" if fitting[0] is Role.INTERCEPTOR else "a"
         raise ConfigError(
-            f"this attack is made by a {fitting}",
+            f"this attack is made by {article} {fitting[0]}",
             place="threat.role",
-            got=str(threat.role),
-            fix=f'use role = "{fitting}", or leave it out',
+            got=str(role),
+            fix=f'use role = "{fitting[0]}", or leave it out',
+        )
+
+
+def _check_wire(parts: Parts) -> None:
+    """Refuse an interceptor where no message can be touched, or beside hospitals that wait."""
+    transport = parts.pipeline.transport
+    if not getattr(transport, "tapped", False):
+        why = "it is ideal, and has none" if transport.ideal else "its messages are not played"
+        raise ConfigError(
+            f"an interceptor touches messages, and {parts.pipeline.name_of(transport)} has none "
+            f"that it could: {why}",
+            place="defenses",
+            got=type(transport).__name__,
+            fix='use "plain", "signed" or "secure-aggregation"',
+        )
+    if parts.threat.clients:
+        raise ConfigError(
+            "an interceptor is no hospital, and hostile hospitals would have nothing to do",
+            place="threat.hostile",
+            got=len(parts.threat.clients),
+            fix="use 0",
         )
 
 

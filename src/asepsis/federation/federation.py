@@ -12,6 +12,7 @@ from torch import Tensor
 
 from asepsis.core.contracts import (
     Attack,
+    ChannelAttack,
     DataAttack,
     Job,
     Observer,
@@ -124,6 +125,14 @@ class Federation:
         """Return the present hospitals that attack in this round."""
         passive = self.attack is None or self.threat.role is not Role.CLIENT
         return () if passive else self._attackers(cohort, round_)
+
+    def intercepts(self, round_: int) -> bool:
+        """Whether somebody on the wire attacks in this round."""
+        return isinstance(self.attack, ChannelAttack) and self.threat.active(round_)
+
+    def attacked(self, round_: int) -> bool:
+        """Whether anybody present attacks in this round, or somebody on the wire."""
+        return self.intercepts(round_) or bool(self.hostile(self.cohort(round_), round_))
 
     @property
     def colluders(self) -> tuple[int, ...]:

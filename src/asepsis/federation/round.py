@@ -17,6 +17,7 @@ from asepsis.core.updates import Delivery, Individual, State, individual
 from asepsis.defenses.reports import Outcome, StageReport
 from asepsis.federation.desk import desk_in
 from asepsis.federation.federation import Cohort, Federation, RoundState
+from asepsis.federation.intercepting import channel_report, tapped
 from asepsis.federation.observing import Seen, observed, tampered
 from asepsis.federation.sending import Sent, carried, updates
 
@@ -31,7 +32,8 @@ class RoundOutcome:
     ``channel`` what the channel counted. ``train_loss`` is what hospitals measured while they
     trained, ``critic_loss`` too of those that train a generator; ``told_loss`` is what those say
     it was who say something else, NaN of who is silent. ``afresh`` are hospitals that threw away
-    what they keep, because it was no number.
+    what they keep, because it was no number. ``intercepted`` says what somebody on the wire did to
+    whose message, ``None`` in rounds without.
     """
 
     round: int
@@ -51,6 +53,7 @@ class RoundOutcome:
     critic_loss: dict[int, float] = field(default_factory=dict)
     told_loss: dict[int, float] = field(default_factory=dict)
     afresh: tuple[int, ...] = ()
+    intercepted: Mapping[int, str] | None = None
 
 
 def play_round(
@@ -66,14 +69,17 @@ def play_round(
     watch, told = tampered(federation, state.watch, cohort, facts, row)
     made = updates(federation, engine, state, cohort, facts, desk, told)
     clock.lap("hospitals")
-    came = carried(federation, made.replies, cohort, row, told, t)
+    tap = tapped(federation, made.minds, facts, row)
+    came = carried(federation, made.replies, cohort, row, told, t, tap)
     seen: tuple[Seen, ...] = ()
     if came.delivery is not None and made.replies:
         rows = individual(made.replies)
         watch, seen = observed(federation, watch, came, rows, facts, row, told)
         clock.lap("observers")
 
-    after = replace(state, round=t + 1, attack=made.minds, watch=watch, homes=made.homes)
+    after = replace(
+        state, round=t + 1, attack=tap.minds if tap else made.minds, watch=watch, homes=made.homes
+    )
     after, outcome, void = received(federation, after, came.delivery, desk, t)
     if told and void is None:  # what comes back is of models that nobody else has
         after = replace(after, row=row, server=state.server, pipeline=state.pipeline)
@@ -91,7 +97,7 @@ def play_round(
         cohort=cohort,
         hostile=made.hostile,
         train_loss={client: value_in(side, LOSS) for client, side in made.measured.items()},
-        crafted=made.crafted,
+        crafted={**made.crafted, **(tap.notes if tap else {})},
         server=outcome,
         void=void,
         seconds={**made.seconds, **clock.without("hospitals")},
@@ -99,7 +105,7 @@ def play_round(
         sent=individual(made.replies) if made.replies else None,
         received=row,
         channel=came.measurements,
-        protected=made.protected,
+        protected=(*made.protected, *channel_report(federation, came)),
         audited=lines,
         critic_loss={
             client: value_in(side, CRITIC)
@@ -108,6 +114,7 @@ def play_round(
         },
         told_loss=told_otherwise(made),
         afresh=made.afresh,
+        intercepted=tap.touched if tap else None,
     )
 
 

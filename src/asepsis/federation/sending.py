@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from asepsis.core.channel import Carried, Channel, fingerprint
+from asepsis.core.channel import Carried, Channel, Tap, fingerprint
 from asepsis.core.contracts import Engine, Job, UpdateAttack
 from asepsis.core.desk import Desk
 from asepsis.core.rng import Draw
@@ -119,8 +119,9 @@ def carried(
     row: Tensor,
     told: Mapping[int, Tensor],
     round_: int,
+    tap: Tap | None = None,
 ) -> Carried:
-    """Let the channel carry what hospitals send."""
+    """Let the channel carry what hospitals send, past whoever sits on the wire."""
     if not replies and getattr(federation.pipeline.rule, "answers_nobody", False):
         # Nobody was drawn: a mechanism that did nothing now would tell everybody so.
         return Carried(Summed(0, torch.zeros_like(row), 1.0))
@@ -132,5 +133,7 @@ def carried(
         rng=federation.streams.at(Draw.CHANNEL, round_),
         drawn=cohort.drawn,
         received={i: fingerprint(told[i]) if i in told else usual for i in cohort.drawn},
+        experiment=federation.name,
+        tap=tap,
     )
     return federation.pipeline.transport.deliver(individual(replies), channel)

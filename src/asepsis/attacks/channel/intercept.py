@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-import torch
 from pydantic import Field
 
 from asepsis.attacks.channel.kept import kept, recalled
@@ -37,6 +36,7 @@ class Intercept:
     Fidelity: own
 
     Example:
+        >>> import torch
         >>> from asepsis.core.threat import Facts
         >>> sent = {3: Message(3, torch.tensor([1.0, -2.0]), 10.0)}
         >>> view = WireView(Facts(0, 1, 1.0), torch.zeros(2), sent)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asepsis.core.contracts import BackdoorAttack, PartlyLocal, Stamps, TrainAttack, UpdateAttack
+from asepsis.core.contracts import (
+    BackdoorAttack,
+    ChannelAttack,
+    PartlyLocal,
+    Stamps,
+    TrainAttack,
+    UpdateAttack,
+)
 from asepsis.core.errors import ConfigError
 from asepsis.core.markers import classifies, generates
 
@@ -33,7 +40,8 @@ def check_generating(parts: Parts) -> None:
                 fix=FITTING[place] if generator else 'set task = "generation", or use another',
             )
     for place, attack in _attacking(parts):
-        if not (generates(attack) or isinstance(attack, UpdateAttack) if generator else True):
+        blind = isinstance(attack, UpdateAttack | ChannelAttack)  # it looks at no sample
+        if generator and not (generates(attack) or blind):
             raise _unfit(place, attack, "needs a model that answers to samples", "generation")
         if not generator and not classifies(attack):
             raise _unfit(place, attack, "needs a model that makes samples", str(parts.facts.kind))
