@@ -17,8 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from asepsis.core.errors import ConfigError
+from asepsis.core.registry import build
 from asepsis.core.samples import Array
 from asepsis.experiments.results import WATCHING, Run
+from asepsis.federation.observing import tampers
 from asepsis.metrics.detection import flagged_shares, threshold_at_recall
 from asepsis.metrics.hospitals import MINIMUM
 from asepsis.metrics.intervals import UNKNOWN, Interval, t_interval
@@ -97,10 +99,14 @@ class Units:
 def passive(run: Run) -> bool:
     """Whether a run's attack only looks: no update differs, so no detector can see it.
 
-    A server that tampers with what it sends is not passive. It is not judged by monitors either:
-    they are its own.
+    A server that tampers with what it sends is not passive; its own monitors do not judge it, so
+    that it is not estimable. What observers learn beside a run's attack, or without one, is not
+    asked here: see :func:`undetectable`.
     """
-    return run.cell.spec.attack is None or run.resolved.get("role") in WATCHING
+    attack = run.cell.spec.attack
+    if attack is None or run.resolved.get("role") not in WATCHING:
+        return False
+    return not tampers(build("attack", attack, "attack"))
 
 
 def undetectable(tried: tuple[str, ...] = ()) -> Detection:
