@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from asepsis.cli import compare, compose, data, doctor, ledger, privacy, results, shelf
+from asepsis.cli import (
+    compare,
+    compose,
+    data,
+    doctor,
+    leaderboard,
+    ledger,
+    privacy,
+    purge,
+    results,
+    shelf,
+)
 from asepsis.core.errors import AsepsisError
 
 app = typer.Typer(
@@ -36,6 +47,9 @@ app.command("report", epilog="Example: asepsis report results/quickstart/2026010
 app.command("compare", epilog="Example: asepsis compare results/mine/monday results/mine/tuesday")(
     compare.compare
 )
+app.command("leaderboard", epilog="Example: asepsis leaderboard results --metric excess")(
+    leaderboard.leaderboard
+)
 app.command("list", epilog="Example: asepsis list attacks --json")(shelf.list_)
 app.command("show", epilog="Example: asepsis show attack alie")(shelf.show)
 app.command("compose", epilog="Example: asepsis compose --rule krum")(compose.compose)
@@ -46,6 +60,7 @@ app.command(
 app.command("audit-dp", epilog="Example: asepsis audit-dp private.toml --trials 2000")(
     privacy.audit_dp
 )
+app.command("purge", epilog="Example: asepsis purge results/mine/20260101-120000")(purge.purge)
 app.command("doctor", epilog="Example: asepsis doctor --json")(doctor.doctor)
 
 
