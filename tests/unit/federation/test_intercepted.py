@@ -248,10 +248,10 @@ def test_a_replay_listens_first() -> None:
     assert outcomes[2].intercepted == dict.fromkeys(range(6), "replayed")
 
 
-@pytest.mark.parametrize("transport", ["plain", "signed"])
+@pytest.mark.parametrize("transport", ["plain", "signed", "secure-aggregation"])
 @pytest.mark.parametrize("does", ["alter", "drop", "replay"])
 def test_a_resumed_run_is_bit_equal(transport: str, does: Any) -> None:
-    attack = Intercept(does=does)
+    attack = Intercept(does=does, share=0.2)
     whole, outcomes = played(attack, transport, rounds=4)
     half, _ = played(attack, transport, rounds=2)
     tensors = {name: tensor.clone() for name, tensor in half.tensors().items()}
@@ -309,3 +309,51 @@ def test_what_does_not_fit_is_refused(attack: Any, threat: ThreatModel, match: s
 def test_what_it_puts_on_the_wire_is_checked(does: Changes, match: str) -> None:
     with pytest.raises(ConfigError, match=match):
         played(on_the_wire(does))
+
+
+SIGNED_SUM = {"name": "secure-aggregation", "signed": True}
+
+
+def test_signing_masked_vectors_changes_no_sum() -> None:
+    bare, [told] = played(None, "secure-aggregation")
+    signed, [outcome] = played(None, SIGNED_SUM)
+    assert torch.equal(bare.row, signed.row)
+    assert told.channel is not None
+    assert outcome.channel is not None
+    assert outcome.channel["bytes_up_max"] - told.channel["bytes_up_max"] == 64
+    assert outcome.channel["refused"] == 0
+
+
+@pytest.mark.parametrize(("does", "farther"), [("alter", 1e6), ("replay", 5)])
+def test_masks_do_not_keep_a_vector_whole_and_signatures_do(does: Any, farther: float) -> None:
+    attack, threat = Intercept(does=does, share=0.2), replace(THREAT, rounds=2)
+    spoiled, outcomes = played(attack, "secure-aggregation", rounds=2, threat=threat)
+    saved, told = played(attack, SIGNED_SUM, rounds=2, threat=threat)
+    honest, _ = played(None, SIGNED_SUM, rounds=2)
+    assert len(outcomes[1].intercepted or {}) == 1
+    away, near = (float((state.row - honest.row).norm()) for state in (spoiled, saved))
+    assert away > farther * near
+    assert told[1].void is None
+    assert told[1].channel is not None
+    assert told[1].channel["refused"] == 1
+    assert told[1].channel["dropped"] == 1
+
+
+def test_of_a_masked_message_it_sees_what_a_masked_message_is() -> None:
+    attack = on_the_wire(lambda sent, _: {3: None})
+    _, [outcome] = played(attack, "secure-aggregation")
+    assert outcome.sent is not None
+    [view] = attack.views
+    message = view.messages[0]
+    assert message.masked
+    assert not message.side
+    assert np.isnan(message.weight)
+    assert not message.body.is_floating_point()
+    assert outcome.channel is not None
+    assert outcome.channel["dropped"] == 1
+    assert outcome.void is None
+
+
+def test_too_few_vectors_that_fit_make_the_round_void() -> None:
+    _, [outcome] = played(Intercept(share=0.5), SIGNED_SUM)
+    assert "not signed by its hospital" in str(outcome.void)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+import torch
 from pydantic import Field
 
 from asepsis.attacks.channel.kept import kept, recalled
@@ -23,7 +24,8 @@ class Intercept:
 
     In every attacked round it picks ``max(1, round(share x n))`` of the n messages at random.
     ``alter``: a row ``[d]`` arrives as ``scale x row``, count and telemetry as they were; of a
-    masked message, which it cannot read, the words arrive negated. ``drop``: nothing arrives.
+    masked message, which it cannot read, the first d words arrive negated, whatever the scale:
+    the masks no longer cancel, and the sum is noise as wide as the modulus. ``drop``: nothing arrives.
     ``replay``: the first message that it ever heard of that hospital arrives once more, with its
     old round and signature; in its first round it can but listen, so that it needs two. It
     attacks no hospital and is none, reads nothing that is not on the wire, and has no keys: what
@@ -36,7 +38,6 @@ class Intercept:
     Fidelity: own
 
     Example:
-        >>> import torch
         >>> from asepsis.core.threat import Facts
         >>> sent = {3: Message(3, torch.tensor([1.0, -2.0]), 10.0)}
         >>> view = WireView(Facts(0, 1, 1.0), torch.zeros(2), sent)
@@ -69,14 +70,14 @@ class Intercept:
             if self.does == "drop":
                 made[client] = None
             elif self.does == "alter":
-                made[client] = self._altered(message)
+                made[client] = self._altered(message, view.sent.numel())
             elif (old := recalled(state, message)) is not None:
                 made[client] = old
         idle = not made or (self.does == "alter" and self.scale == 1.0)
         notes = {"touched": float(len(made)), **({"inactive": 1.0} if idle else {})}
         return (kept(state, view.messages) if self.does == "replay" else state), made, notes
 
-    def _altered(self, message: Message) -> Message:
+    def _altered(self, message: Message, d: int) -> Message:
         if message.masked:
-            return replace(message, body=-message.body)
+            return replace(message, body=torch.cat([-message.body[:d], message.body[d:]]))
         return replace(message, body=(self.scale * message.body.double()).to(message.body.dtype))

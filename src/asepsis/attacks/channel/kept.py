@@ -32,9 +32,12 @@ def recalled(state: State, now: Message) -> Message | None:
     own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     if not own:
         return None
+    body = own[BODY].clone()
+    if body.shape != now.body.shape or body.dtype != now.body.dtype:
+        return None  # masked words of another modulus: nobody would take them for this round's
     return Message(
         client=now.client,
-        body=own[BODY].clone(),
+        body=body,
         weight=float(own[WEIGHT]),
         side={k.removeprefix(SIDE): float(v) for k, v in own.items() if k.startswith(SIDE)},
         round=int(own[ROUND]),

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from asepsis.core.blocks import array
-from asepsis.core.channel import Carried, Channel
+from asepsis.core.channel import Carried, Channel, Message
 from asepsis.core.updates import Individual, Rows, Summed
 from asepsis.defenses.masking.client import Client
 from asepsis.defenses.masking.graph import Graph
@@ -19,8 +20,11 @@ from asepsis.defenses.masking.prg import Words
 from asepsis.defenses.masking.quantize import Grid, vector_length, whole
 from asepsis.defenses.masking.refused import RefusedError
 from asepsis.defenses.masking.server import Server
-from asepsis.defenses.masking.session import CONSENT, MASK, REVEAL, Result, Session
+from asepsis.defenses.masking.session import CONSENT, MASK, REVEAL, Result, Session, Vector
 from asepsis.defenses.masking.terms import Terms
+
+SIGNATURE = 64.0
+"""Bytes of a signature."""
 
 
 class MaskedRound:
@@ -37,20 +41,27 @@ class MaskedRound:
         late_dropout: float,
         bind_broadcast: bool,
         weighted: bool,
+        signed: bool = False,
     ) -> None:
         self.updates, self.channel, self.cohort = updates, channel, cohort
         self.graph, self.grid, self.weighted = graph, grid, weighted
         self.late_dropout, self.bind_broadcast = late_dropout, bind_broadcast
         self.names = sorted(updates.side)
         self.d = updates.rows.shape[1]
+        self.signed = signed
         self.cut: dict[int, int] = {}
         self.unfit = 0
+        self.seeds: dict[int, tuple[bytes, bytes]] = {}
 
     def play(self) -> Carried:
         """Let server and hospitals talk, and return what came through."""
-        result = self._session().run()
+        session = self._session()
+        result = session.run()
         wire = Wire(result.masked, self.grid, self.updates.rows)
-        return Carried(self._summed(result), wire, self._measured(result), result.stopped)
+        measured = self._measured(result)
+        if self.signed:
+            measured |= {"bytes_signed": SIGNATURE, "refused": float(session.forged)}
+        return Carried(self._summed(result), wire, measured, result.stopped)
 
     def _session(self) -> Session:
         rng = self.channel.rng
@@ -69,7 +80,31 @@ class MaskedRound:
         clients = {c: Client(terms, c, identities[c], secrets[c], told[c]) for c in self.cohort}
         [(usual, _)] = Counter(told.values()).most_common(1)
         server = Server(terms, usual)
-        return Session(server, clients, self._vector, self._absent(), keep=True)
+        tap = None if self.channel.tap is None else self._tapped
+        absent = self._absent()
+        return Session(
+            server, clients, self._vector, absent, keep=True, signed=self.signed, tap=tap
+        )
+
+    def _tapped(self, vectors: Mapping[int, Vector]) -> dict[int, Vector]:
+        """Let somebody on the wire have the masked vectors, and return what arrives."""
+        assert self.channel.tap is not None
+        dtype = np.dtype(f"<i{self.grid.modulus_bits // 8}")
+        messages = {
+            client: Message(
+                client=client,
+                body=torch.from_numpy(words.view(dtype).copy()),
+                round=self.channel.round,
+                signature=signature,
+                masked=True,
+            )
+            for client, (words, signature) in vectors.items()
+        }
+        arrived = self.channel.tap(messages)
+        return {
+            client: (message.body.numpy().view(vectors[client][0].dtype), message.signature)
+            for client, message in sorted(arrived.items())
+        }
 
     def _vector(self, client: int) -> Words:
         """Return what a hospital is about to mask; its own software refuses what is unfit."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -105,6 +106,11 @@ class Client:
                 masks.append((key, 1 if self.me < other else -1))
             add_masks(words, masks)
             return words
+
+    def signature(self, masked: Words) -> bytes:
+        """Sign a masked vector: it is this hospital's, of this round and these keys."""
+        words = hashlib.sha256(masked.tobytes()).digest()
+        return self._identity.sign(bind.masked(self._known, self.me, words))
 
     def consent(self, survivors: Sequence[int]) -> Consent:
         """Round 3: sign whose vectors the server says it has, and the model received."""

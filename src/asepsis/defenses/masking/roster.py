@@ -72,6 +72,11 @@ def consented(roster: Roster, client: int, survivors: bytes, broadcast: bytes) -
     return digest(b"consent", roster.digest, client.to_bytes(4, "little"), survivors, broadcast)
 
 
+def masked(roster: Roster, client: int, words: bytes) -> bytes:
+    """Return what a hospital signs of its masked vector, where vectors are signed."""
+    return digest(b"masked", roster.digest, client.to_bytes(4, "little"), words)
+
+
 def mask_label(roster: Roster, one: int, other: int, broadcast: bytes) -> bytes:
     """Return what a pair's mask is derived under: both sides know it, in one order."""
     pair = b"".join(client.to_bytes(4, "little") for client in sorted((one, other)))

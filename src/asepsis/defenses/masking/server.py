@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +11,7 @@ import numpy as np
 from asepsis.defenses.masking import roster as bind
 from asepsis.defenses.masking import shamir
 from asepsis.defenses.masking.client import seed_bytes
-from asepsis.defenses.masking.keys import Agreement, derive
+from asepsis.defenses.masking.keys import Agreement, derive, signed
 from asepsis.defenses.masking.messages import (
     KEY_SHARE,
     SEED_SHARE,
@@ -66,6 +67,14 @@ class Server:
             raise RefusedError("a vector that nobody waits for", got=client)
         self._survivors.add(client)
         self._sum += masked
+
+    def check_masked(self, client: int, masked: Words, signature: bytes) -> None:
+        """In round 2, where vectors are signed: refuse one that its hospital did not sign."""
+        assert self._roster is not None
+        words = hashlib.sha256(masked.tobytes()).digest()
+        text = bind.masked(self._roster, client, words)
+        if not signed(self.terms.registry[client], signature, text):
+            raise RefusedError("a masked vector is not signed by its hospital", got=client)
 
     def survivors(self) -> list[Survivor]:
         """After round 2: return who is left."""

@@ -24,6 +24,9 @@ from asepsis.defenses.masking.server import Server
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
+Vector = tuple[Words, bytes]
+"""A masked vector and its signature, empty where none is asked for."""
+
 ADVERTISE, SHARE, MASK, CONSENT, REVEAL = range(5)
 """The five messages of a hospital, in order."""
 
@@ -69,7 +72,10 @@ class Session:
     """The wire between a server and hospitals, with hospitals that fall silent.
 
     ``absent`` maps a hospital to the first of its five messages that it does not send. ``vector``
-    returns a hospital's words when it is about to mask them. ``keep``: keep masked vectors.
+    returns a hospital's words when it is about to mask them. ``keep``: keep masked vectors as they
+    arrived. ``signed``: hospitals sign their masked vectors, and the server drops others, which
+    are counted as ``forged``. ``tap`` is somebody on the wire, who gets all masked vectors with
+    their signatures, and decides what arrives.
     """
 
     server: Server
@@ -77,6 +83,9 @@ class Session:
     vector: Callable[[int], Words]
     absent: Mapping[int, int] = field(default_factory=dict)
     keep: bool = False
+    signed: bool = False
+    tap: Callable[[Mapping[int, Vector]], Mapping[int, Vector]] | None = None
+    forged: int = 0
     traffic: Traffic = field(default_factory=Traffic)
     refusals: list[str] = field(default_factory=list)
     _masked: dict[int, Words] = field(default_factory=dict)
@@ -108,17 +117,37 @@ class Session:
         return {client: self._up(client, boxes, Sealed) for client, boxes in sent.items()}
 
     def _collected(self, boxes: Mapping[int, Sequence[Sealed]]) -> tuple[int, ...]:
-        def masked(client: Client) -> None:
+        def masked(client: Client) -> Vector:
             handed = self._down(client, packed(boxes[client.me]), Sealed)
+            words = client.mask(handed, self.vector(client.me))
+            signature = client.signature(words) if self.signed else b""
             # The words in memory are the message: little-endian, as they would be sent.
-            sent = client.mask(handed, self.vector(client.me)).data.cast("B")
-            self.traffic.sent(client.me, len(sent))
+            sent = words.data.cast("B")
+            self.traffic.sent(client.me, len(sent) + len(signature))
             arrived = unpack_words(sent, self.server.terms.words, self.server.terms.dtype)
-            self.server.collect(client.me, arrived)
-            if self.keep:
-                self._masked[client.me] = arrived
+            return arrived, signature
 
-        return tuple(self._each(MASK, boxes, masked))
+        def collected(client: Client) -> None:
+            self._collect(client.me, *masked(client))
+
+        if self.tap is None:
+            return tuple(self._each(MASK, boxes, collected))
+        vectors = self._each(MASK, boxes, masked)
+        arrived = self.tap(vectors) if vectors else {}
+        return tuple(
+            self._each(MASK, arrived, lambda client: self._collect(client.me, *arrived[client.me]))
+        )
+
+    def _collect(self, client: int, words: Words, signature: bytes) -> None:
+        if self.keep:
+            self._masked[client] = words
+        if self.signed:
+            try:
+                self.server.check_masked(client, words, signature)
+            except RefusedError:
+                self.forged += 1
+                raise
+        self.server.collect(client, words)
 
     def _consented(self) -> list[Consent]:
         named = self.server.survivors()

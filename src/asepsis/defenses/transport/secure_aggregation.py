@@ -39,7 +39,12 @@ class SecureAggregation:
     ``colluders`` surround nobody (2^-40) and a share of ``dropouts`` stops no round (2^-20);
     ``auto`` takes that from 50 hospitals on where it halves the work. ``bind_broadcast``: masks and
     signatures cover the hash of the model received, and different models make hospitals refuse.
-    ``late_dropout`` is the chance that a hospital falls silent after its vector.
+    ``late_dropout`` is the chance that a hospital falls silent after its vector. Masks hide a
+    vector and do not keep it whole: somebody on the wire who alters one, or sends an old one in its
+    place, spoils the sum, and nobody notices. ``signed``: hospitals sign their masked vectors,
+    bound to the round's keys (64 bytes); one that does not fit is ``refused``, and its hospital is
+    a dropout. Of what passes, an interceptor gets the masked vectors only: keys, shares and
+    survivors are signed or sealed anyway, and here nobody drops them.
 
     Registration of identity keys is trusted, and colluders are chosen before a round's keys are.
     Not defended: those that advertise last can try keys offline, until the ``k-regular`` order,
@@ -65,6 +70,7 @@ class SecureAggregation:
 
     delivers: ClassVar[type] = Summed
     ideal: ClassVar[bool] = False
+    tapped: ClassVar[bool] = True
 
     graph: Literal["auto", "complete", "k-regular"] = "auto"
     threshold: Annotated[float, Field(ge=0.5, le=1)] = 2 / 3
@@ -76,6 +82,7 @@ class SecureAggregation:
     dropouts: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
     late_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     bind_broadcast: bool = True
+    signed: bool = False
 
     def check_cohort(self, n: int) -> None:
         """Refuse a cohort that the protocol protects too little, or whose sum could wrap.
@@ -152,6 +159,7 @@ class SecureAggregation:
             late_dropout=self.late_dropout,
             bind_broadcast=self.bind_broadcast,
             weighted=self.weighted,
+            signed=self.signed,
         )
         return made.play()
 
