@@ -15,7 +15,7 @@ random non-finite alie ipm fang-krum fang-trimmed-mean min-max min-sum mimic rop
 poisonedfl free-rider sybil
 property-inference attribute-inference label-leakage model-inversion gan-reconstruction
 dlg idlg inverting-gradients analytic robbing-the-fed
-trigger-images generator-membership
+trigger-images generator-membership intercept
 """
 SHOWN = entries("attack", "trigger", "task", "model")
 

@@ -74,9 +74,9 @@ def _check_view(
     attack: UpdateAttack[Any], promises: Promises, view: ClientView, where: str
 ) -> None:
     shown = [tensor.clone() for tensor in _tensors(view)]
-    global_state = _global_generators()
+    global_state = global_generators()
     state, rows, measured = attack.craft({}, view, np.random.default_rng(0))
-    promises.hold(_global_generators() == global_state, f"no global generator moves ({where})")
+    promises.hold(global_generators() == global_state, f"no global generator moves ({where})")
     _check_rows(promises, rows, view, where)
     promises.measurements(measured)
     _check_state(promises, state)
@@ -127,7 +127,8 @@ def _tensors(view: ClientView) -> list[Tensor]:
     return [view.rows, view.reference, view.facts.received]
 
 
-def _global_generators() -> tuple[bytes, str]:
+def global_generators() -> tuple[bytes, str]:
+    """Return the state of the generators that no attack may touch."""
     # Reading the legacy global state is the only way to notice that somebody drew from it.
     numpy_state = np.random.get_state()  # noqa: NPY002
     return bytes(torch.get_rng_state().tolist()), str(numpy_state)

@@ -25,12 +25,12 @@ class Intercept:
     In every attacked round it picks ``max(1, round(share x n))`` of the n messages at random.
     ``alter``: a row ``[d]`` arrives as ``scale x row``, count and telemetry as they were; of a
     masked message, which it cannot read, the first d words arrive negated, whatever the scale:
-    the masks no longer cancel, and the sum is noise as wide as the modulus. ``drop``: nothing arrives.
-    ``replay``: the first message that it ever heard of that hospital arrives once more, with its
-    old round and signature; in its first round it can but listen, so that it needs two. It
-    attacks no hospital and is none, reads nothing that is not on the wire, and has no keys: what
-    is signed it cannot sign anew. Messages on the way down pass unchanged. ``touched`` measures
-    how many messages it changed.
+    the masks no longer cancel, and the sum is noise as wide as the modulus. ``drop``: nothing
+    arrives. ``replay``: the first message that it ever heard of that hospital arrives once more,
+    with its old round and signature; in its first round it can but listen, so that it needs two.
+    It is no hospital, reads nothing that is not on the wire, and has no keys: what is signed it
+    cannot sign anew. Messages on the way down pass unchanged. ``touched`` measures how many
+    messages it changed. Its state holds a message a hospital where it replays.
 
     Source: Dolev and Yao, On the Security of Public Key Protocols, IEEE Transactions on
     Information Theory 29 (1983): an attacker who is the network.
