@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from asepsis.core.errors import ConfigError, StoreError
+from asepsis.core.trust import trusting_code
+from asepsis.experiments.patients import screened
 from asepsis.experiments.plan import Plan, load_study, plan_study, study_from
 from asepsis.experiments.preflight import check_device, check_engine, check_plan
 from asepsis.experiments.results import Results, load_results, plan_table
 from asepsis.experiments.run import RunOptions
+from asepsis.experiments.sifting import sifted
 from asepsis.experiments.spec import Study
 from asepsis.experiments.store import Store, locked
 from asepsis.experiments.sweep import Listener, run_plan
@@ -31,6 +34,8 @@ def run(
     settings: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     resume: bool = False,
+    trust_code: bool = False,
+    pseudonyms: bool = False,
     listener: Listener = lambda _: None,
 ) -> Results:
     """Run a study, an experiment file or an experiment given as a table.
@@ -46,6 +51,8 @@ def run(
         settings: dotted keys to set, such as ``{"federation.rounds": 50}``.
         out: results folder; a temporary one when left out.
         resume: go on in a folder that a stopped run left.
+        trust_code: let networks of yours run (``model = {name = "module", ...}``).
+        pseudonyms: call the sites "site 1", "site 2", ... in all that is written.
         listener: called with progress.
 
     Returns:
@@ -68,7 +75,8 @@ def run(
         study = study_from(copy.deepcopy(dict(experiment)), "experiment", overrides)
     else:
         raise ConfigError("a table has no profiles", place="profile", got=profile)
-    return _run(study, jobs, engine, device, out, resume, listener)
+    with trusting_code(trust_code):
+        return _run(study, jobs, engine, device, out, resume, pseudonyms, listener)
 
 
 def sweep(
@@ -97,12 +105,16 @@ def _run(
     device: str,
     out: str | Path | None,
     resume: bool,
+    pseudonyms: bool,
     listener: Listener,
 ) -> Results:
     if jobs is not None and jobs < 1:
         raise ConfigError("at least one process is needed", place="jobs", got=jobs, fix="use 1")
-    plan = plan_study(study)
-    how = RunOptions(engine=engine, device=device, jobs=jobs or 1, resume=resume)
+    plan = sifted(plan_study(study), engine)
+    how = RunOptions(
+        engine=engine, device=device, jobs=jobs or 1, resume=resume, pseudonyms=pseudonyms
+    )
+    plan = screened(plan, pseudonyms=pseudonyms)
     if out is not None:
         store = prepare(plan, Path(out), how)
         return execute(plan, store, how, listener)
@@ -128,6 +140,7 @@ def prepare(plan: Plan, out: Path, how: RunOptions) -> Store:
         )
     if store.used:
         check_same_study(store, plan)
+        check_same_names(store, how)
     check_device(how.device)
     if how.engine == "pool" and how.device != "cpu":
         raise ConfigError(
@@ -137,7 +150,7 @@ def prepare(plan: Plan, out: Path, how: RunOptions) -> Store:
             fix="use engine threads or serial on other devices",
         )
     check_engine(how.engine)
-    check_plan(plan, how.engine)
+    check_plan(plan, how.engine, pseudonyms=how.pseudonyms)
     return store
 
 
@@ -147,14 +160,28 @@ def check_same_study(store: Store, plan: Plan) -> None:
     Raises:
         StoreError: the folder holds runs that are not in the plan.
     """
-    asked = {cell.spec.digest() for cell in plan.cells}
-    kept = {run.cell.spec.digest() for run in load_results(store.root).runs}
+    asked = {cell.digest for cell in plan.cells}
+    kept = {run.cell.digest for run in load_results(store.root).runs}
     if not kept <= asked:
         raise StoreError(
             "the folder holds a study with other settings",
             place=str(store.root),
             got=f"{len(kept - asked)} runs that these settings do not ask for",
             fix="resume with the settings it was started with, or choose another --out DIR",
+        )
+
+
+def check_same_names(store: Store, how: RunOptions) -> None:
+    """Refuse to resume with other names of sites than those in the records that are there.
+
+    Raises:
+        StoreError: one has pseudonyms, and the other has not.
+    """
+    if bool(store.read_plan().get("pseudonyms", False)) != how.pseudonyms:
+        raise StoreError(
+            "the records here call the sites otherwise",
+            place=str(store.root),
+            fix="resume with --pseudonyms where it was started so, or choose another --out DIR",
         )
 
 
@@ -168,7 +195,7 @@ def execute(
     """
     with locked(store.open().root):
         store.tidy()
-        store.write_plan(plan_table(plan, how.engine))
+        store.write_plan(plan_table(plan, how.engine, pseudonyms=how.pseudonyms))
         run_plan(
             plan,
             store,
@@ -176,6 +203,7 @@ def execute(
             engine=how.engine,
             device=how.device,
             resume=how.resume,
+            pseudonyms=how.pseudonyms,
             listener=listener,
         )
         return load_results(store.root)

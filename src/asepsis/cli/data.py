@@ -141,6 +141,7 @@ def _checked(name: str, options: list[str] | None) -> dict[str, Any]:
     """Load one data set and describe it; ``absent`` where its file is nowhere."""
     from asepsis.core.errors import DataError
     from asepsis.data.files import find, md5_of
+    from asepsis.data.guarded import load_guarded
 
     component = _built(name, options)
     status = "ok"
@@ -157,7 +158,7 @@ def _checked(name: str, options: list[str] | None) -> dict[str, Any]:
                 fix=f"delete it, then: asepsis data fetch {name}",
             )
         status = "ok, official MD5" if source.md5 else "ok, no official MD5"
-    data: Dataset = component.load()
+    data: Dataset = load_guarded(component)
     return {"name": name, "status": status, **_described(data)}
 
 

@@ -18,6 +18,7 @@ from asepsis.cli import (
     purge,
     results,
     shelf,
+    view,
 )
 from asepsis.core.errors import AsepsisError
 
@@ -50,6 +51,7 @@ app.command("compare", epilog="Example: asepsis compare results/mine/monday resu
 app.command("leaderboard", epilog="Example: asepsis leaderboard results --metric excess")(
     leaderboard.leaderboard
 )
+app.command("view", epilog="Example: asepsis view results")(view.view)
 app.command("list", epilog="Example: asepsis list attacks --json")(shelf.list_)
 app.command("show", epilog="Example: asepsis show attack alie")(shelf.show)
 app.command("compose", epilog="Example: asepsis compose --rule krum")(compose.compose)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from asepsis.core.errors import ConfigError
+from asepsis.core.trust import trusting_code
 
 if TYPE_CHECKING:
     from asepsis.experiments.plan import Plan
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from asepsis.experiments.run import RunOptions
     from asepsis.experiments.spec import Study
 
+WITH_PATIENTS = "report-with-patient-data.html"
+DATASET = re.compile(r"^((?:--set=|--over=)?dataset\.(?:path|labels|metadata|sites)=).*", re.DOTALL)
+"""A setting that may name a file of patients' data."""
 Name = Annotated[str, typer.Argument(help="A study (see: asepsis list studies) or a .toml file.")]
 Profile = Annotated[
     str | None, typer.Option(help="quick (default), full, paper, ...; asepsis list studies.")
@@ -39,6 +43,13 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on where a stopped ru
 Estimated = Annotated[
     bool, typer.Option("--estimate", help="Only say how long it would take; run nothing.")
 ]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Let networks of yours run; see: show model module.")
+]
+Pseudonyms = Annotated[
+    bool, typer.Option("--pseudonyms", help='Call the sites "site 1", "site 2", ...')
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, no tables.")]
 
 
@@ -53,11 +64,15 @@ def run(
     out: Out = None,
     resume: Resume = False,
     estimate: Estimated = False,
+    trust_code: TrustCode = False,
+    pseudonyms: Pseudonyms = False,
     json_: Json = False,
 ) -> None:
     """Run a study or an experiment: attack, defend, measure, report."""
     chosen = _assignments(settings)
-    _perform(name, profile, chosen, seeds, jobs, device, engine, out, resume, estimate, json_)
+    with trusting_code(trust_code):
+        how = (seeds, jobs, device, engine, out, resume, estimate, json_, pseudonyms)
+        _perform(name, profile, chosen, *how)
 
 
 def sweep(
@@ -74,6 +89,8 @@ def sweep(
     out: Out = None,
     resume: Resume = False,
     estimate: Estimated = False,
+    trust_code: TrustCode = False,
+    pseudonyms: Pseudonyms = False,
     json_: Json = False,
 ) -> None:
     """Run an experiment for every combination of settings."""
@@ -81,20 +98,48 @@ def sweep(
     chosen["over"] = dict(_axis(item) for item in over or [])
     if not chosen["over"]:
         raise ConfigError("no axis to sweep", place="--over", fix="e.g. --over attack=none,ipm")
-    _perform(name, profile, chosen, seeds, jobs, device, engine, out, resume, estimate, json_)
+    with trusting_code(trust_code):
+        how = (seeds, jobs, device, engine, out, resume, estimate, json_, pseudonyms)
+        _perform(name, profile, chosen, *how)
 
 
 def report(
     folder: Annotated[Path, typer.Argument(help="A results folder that a run wrote.")],
     json_: Json = False,
     include_patient_data: Annotated[
-        bool, typer.Option(help="Show pictures of data that is not public.")
+        bool,
+        typer.Option(
+            "--include-patient-data", help="Show pictures of data that is not public; asks first."
+        ),
     ] = False,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="With it: where the data lie (records do not say), PATH or OPTION=PATH."),
+    ] = None,
+    pseudonyms: Pseudonyms = False,
+    yes: Yes = False,
 ) -> None:
     """Print the tables of a results folder and write its HTML report again."""
     from asepsis.experiments.results import load_results
+    from asepsis.experiments.shown import located, under_pseudonyms
 
-    _tell(load_results(folder), folder, json_, include_patient_data)
+    results = load_results(folder)
+    shown = include_patient_data and _agreed(results, yes)
+    results = located(results, data or []) if shown else results
+    _tell(under_pseudonyms(results) if pseudonyms else results, folder, json_, shown)
+
+
+def _agreed(results: Results, yes: bool) -> bool:
+    """Ask before patients are shown; public data show none."""
+    from asepsis.cli.asking import agreed
+    from asepsis.report.provenance import all_public
+
+    if all_public(results):
+        return False
+    question = "The file will show pictures of patients to whoever opens it. Write it?"
+    if not agreed(question, yes=yes):
+        raise typer.Exit(1)
+    return True
 
 
 def _perform(
@@ -109,6 +154,7 @@ def _perform(
     resume: bool,
     estimate: bool,
     json_: bool,
+    pseudonyms: bool,
 ) -> None:
     folder = out
     try:
@@ -116,15 +162,23 @@ def _perform(
         from asepsis.cli.progress import Bars
         from asepsis.engines.worker import cores
         from asepsis.experiments.library import DEFAULT_PROFILE
+        from asepsis.experiments.patients import screened
         from asepsis.experiments.plan import load_study, plan_study
         from asepsis.experiments.run import RunOptions
+        from asepsis.experiments.sifting import sifted
 
         if seeds is not None:
             settings["seeds"] = list(range(seeds))
         study = load_study(name, settings, profile)
         folder = out or _folder(_shown_name(study), resume)
-        how = RunOptions(engine=engine, device=device, jobs=jobs or cores(), resume=resume)
-        plan = plan_study(study)
+        how = RunOptions(
+            engine=engine,
+            device=device,
+            jobs=jobs or cores(),
+            resume=resume,
+            pseudonyms=pseudonyms,
+        )
+        plan = screened(sifted(plan_study(study), engine), pseudonyms=pseudonyms)
         store = prepare(plan, folder, how)
         if estimate or study.profile not in ("", DEFAULT_PROFILE):
             _foretell(plan, how, only=estimate, json_=json_)
@@ -157,7 +211,7 @@ def _foretell(plan: Plan, how: RunOptions, *, only: bool, json_: bool) -> None:
 
 def _again(out: Path | None, folder: Path | None) -> str:
     """Return the command that goes on with what this one began."""
-    words = ["asepsis", *sys.argv[1:]]
+    words = ["asepsis", *(DATASET.sub(r"\1...", word) for word in sys.argv[1:])]
     words += [] if out else ["--out", str(folder)]
     return shlex.join(words + ([] if "--resume" in words else ["--resume"]))
 
@@ -168,7 +222,8 @@ def _tell(results: Results, folder: Path, json_: bool, include_patient_data: boo
     from asepsis.report.html import write_report
     from asepsis.report.terminal import print_results
 
-    path = write_report(results, folder / "report.html", include_patient_data=include_patient_data)
+    page = folder / (WITH_PATIENTS if include_patient_data else "report.html")
+    path = write_report(results, page, include_patient_data=include_patient_data)
     if json_:
         rows = results.frame().to_dict(orient="records")
         found = {"report": str(path), "runs": [_plain(row) for row in rows]}

@@ -199,8 +199,18 @@ def _check_targets(data: Dataset) -> None:
         raise DataError(
             f"targets do not fit {len(data.classes)} classes",
             place=data.name,
-            got=f"shape {targets.shape}, values {targets.min()} to {targets.max()}",
+            got=f"shape {targets.shape}, {_misfits(data)}",
         )
+
+
+def _misfits(data: Dataset) -> str:
+    """Say how many samples have targets out of range; their values are not repeated."""
+    most = 1 if data.kind is Kind.MULTILABEL_IMAGE else len(data.classes) - 1
+    wrong = np.argwhere((data.targets < 0) | (data.targets > most))
+    if not len(wrong):
+        return "all of them in range"
+    samples = np.unique(wrong[:, 0])
+    return f"{len(samples)} samples out of range, number {samples[0] + 1} first"
 
 
 def _check_pairs(data: Dataset) -> None:
@@ -227,7 +237,10 @@ def _check_pairs(data: Dataset) -> None:
 
 def _check_split(data: Dataset, split: Array) -> None:
     if split.max() > TEST:
-        raise DataError("a split is 0, 1 or 2", place=data.name, got=int(split.max()))
+        wrong = int(np.flatnonzero(split > TEST)[0])
+        raise DataError(
+            "a split is 0, 1 or 2", place=data.name, got=f"another at sample {wrong + 1} first"
+        )
     order = np.lexsort((split, data.groups))
     groups, parts = data.groups[order], split[order]
     crossing = (groups[1:] == groups[:-1]) & (parts[1:] != parts[:-1])
@@ -235,5 +248,5 @@ def _check_split(data: Dataset, split: Array) -> None:
         raise DataError(
             "a patient is in more than one part of the official split",
             place=data.name,
-            got=f"group {int(groups[1:][crossing][0])}",
+            got=f"sample {int(order[1:][crossing][0]) + 1}, for one",
         )

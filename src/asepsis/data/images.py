@@ -42,11 +42,9 @@ def images_by_name(
         if key not in wanted or file.suffix.lower() not in endings:
             continue
         if key in found:
-            both = (str(path.relative_to(root)) for path in (found[key], file))
             raise DataError(
                 "two images have the same name",
-                place=str(root),
-                got=" and ".join(both),
+                place=str(file),  # not repeated where the data are a user's own
                 fix="take one of them out of the folder",
             )
         found[key] = file

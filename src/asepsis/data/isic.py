@@ -16,7 +16,7 @@ from asepsis.core.errors import DataError, did_you_mean
 from asepsis.core.samples import Array
 from asepsis.data.coding import codes, texts
 from asepsis.data.images import ENDINGS
-from asepsis.data.tables import need_columns, read_csv, refuse_rows
+from asepsis.data.tables import need_columns, read_csv, refuse_rows, told_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +100,7 @@ def read_table(place: Path) -> Table:
     rows = read_csv(place, as_text=True)
     column = next((name for name in IMAGE_COLUMNS if name in rows), None)
     if column is None:
-        known = [str(name) for name in rows.columns]
+        known = told_columns(rows)
         raise DataError(
             f"no column names the images: {', '.join(IMAGE_COLUMNS)}",
             place=str(place),
@@ -157,7 +157,7 @@ def diagnoses(table: Table, target: str | None) -> tuple[NDArray[np.int64], tupl
 def _diagnosis_of(table: Table) -> str:
     found = next((name for name in DIAGNOSES if name in table.rows), None)
     if found is None:
-        known = [str(column) for column in table.rows.columns]
+        known = told_columns(table.rows)
         raise DataError(
             "no column tells the diagnosis",
             place=str(table.place),

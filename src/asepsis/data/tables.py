@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 MAX_BYTES = 2**30
 MAX_ROWS = 1_000_000
 MAX_COLUMNS = 2000
+MAX_HEADER = 2**20
+"""Bytes of the header line."""
+TOO_WIDE = "keep the columns to learn from; arrays may be wider, as .npz"
 _BROKEN = (ValueError, OSError, RecursionError)
+_LIKE_A_VALUE = re.compile(r"\s*[-+.]?\d[-+.,:/ \deE]*")
 _UNCOUNTED = (OSError, csv.Error, StopIteration)
 
 
@@ -42,6 +47,8 @@ def read_csv(
 
     if file is None and place.stat().st_size > MAX_BYTES:
         raise DataError("too large", place=str(place), got=f"over {MAX_BYTES} bytes")
+    if file is None:
+        _check_header_line(place)
     try:
         columns = list(pd.read_csv(place if file is None else file, nrows=0, index_col=False))
         if len(columns) <= MAX_COLUMNS:
@@ -56,12 +63,27 @@ def read_csv(
         reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"not a readable CSV file: {reason}", place=str(place)) from None
     if len(columns) > MAX_COLUMNS:
-        raise DataError(f"more than {MAX_COLUMNS} columns", place=str(place), got=len(columns))
+        raise DataError(
+            f"more than {MAX_COLUMNS} columns", place=str(place), got=len(columns), fix=TOO_WIDE
+        )
     if len(table) > MAX_ROWS:
         raise DataError(f"more than {MAX_ROWS} rows", place=str(place))
     if len(table) == 0:
         raise DataError("there is no row below the header", place=str(place))
     return table
+
+
+def _check_header_line(place: Path) -> None:
+    """Refuse a header too long for any table, before anything reads all of it."""
+    with place.open("rb") as file:
+        head = file.readline(MAX_HEADER + 1)
+    if len(head) > MAX_HEADER:
+        raise DataError(
+            f"more than {MAX_COLUMNS} columns, or names too long for a table",
+            place=str(place),
+            got=f"a header line of over {MAX_HEADER} bytes",
+            fix=TOO_WIDE,
+        )
 
 
 def _rows(source: Path | IO[bytes], missing: str, as_text: bool) -> pd.DataFrame:
@@ -125,8 +147,9 @@ def read_header(place: Path) -> tuple[str, ...]:
     if place.stat().st_size > MAX_BYTES:
         return ()
     try:
+        _check_header_line(place)
         columns = pd.read_csv(place, nrows=0, index_col=False).columns
-    except _BROKEN:
+    except (*_BROKEN, DataError):
         return ()
     return tuple(str(column) for column in columns)
 
@@ -139,10 +162,21 @@ def need_columns(table: pd.DataFrame, names: Iterable[str], place: Path) -> None
     """
     for name in names:
         if name not in table.columns:
-            known = [str(column) for column in table.columns]
             raise DataError(
-                "there is no such column", place=str(place), got=name, fix=did_you_mean(name, known)
+                "there is no such column", place=str(place), got=name, fix=_columns(name, table)
             )
+
+
+def _columns(name: str, table: pd.DataFrame) -> str:
+    """Suggest a column; a first row that holds numbers is a patient's, and not repeated."""
+    known = told_columns(table)
+    return did_you_mean(name, known) if known else "the first line must name the columns"
+
+
+def told_columns(table: pd.DataFrame) -> list[str]:
+    """Return the names of the columns; none where they look like values of a row."""
+    known = [str(column) for column in table.columns]
+    return [] if any(_LIKE_A_VALUE.fullmatch(name) for name in known) else known
 
 
 def refuse_rows(words: str, wrong: Array, place: Path, fix: str | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from asepsis.core.errors import AsepsisError, ConfigError, DataError, did_you_mean
 from asepsis.core.registry import build, find, lookup
 from asepsis.data.download import fetch_limit
+from asepsis.data.guarded import load_guarded
 from asepsis.experiments.figures import check_figures
 from asepsis.experiments.library import DEFAULT_PROFILE, profiles, read_toml, studies
 from asepsis.experiments.naming import Labels, check_claims, label_of, stack_names
@@ -40,15 +41,47 @@ class Cell:
     seed: int
     spec: Experiment
     labels: Labels = ()
+    watch: tuple[Component, ...] = ()
+    known: str = ""
+    """The hash of the whole specification, where ``spec`` is what was written of it."""
+
+    @property
+    def digest(self) -> str:
+        """The hash of the whole specification."""
+        return self.known or self.spec.digest()
+
+    @property
+    def twin(self) -> Experiment:
+        """The attack-free twin, with those who watch it alone."""
+        made = self.spec.twin()
+        return made.model_copy(update={"observe": (*made.observe, *self.watch)})
+
+
+@dataclass(frozen=True)
+class Refused:
+    """What a study leaves out since it does not fit together, and the refusal's own words.
+
+    ``attack`` is the name of an attack or of an observer.
+    """
+
+    scenario: str
+    attack: str
+    defense: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All cells of a study, and what a reader must be told before any figure."""
+    """All cells of a study, and what a reader must be told before any figure.
+
+    ``checked``: every cell has been put together.
+    """
 
     study: Study
     cells: tuple[Cell, ...]
     notes: tuple[str, ...] = ()
+    refused: tuple[Refused, ...] = ()
+    checked: bool = False
 
 
 def load_study(
@@ -182,7 +215,7 @@ def plan_study(study: Study) -> Plan:
         settled, note = _with_data(scenario)
         notes += note
         cells += _cells(settled, settled.title or title, settled.seeds or study.seeds)
-    return Plan(study, tuple(_with_twins(cells)), tuple(dict.fromkeys(notes)))
+    return Plan(study, tuple(with_twins(cells)), tuple(dict.fromkeys(notes)))
 
 
 def titled(study: Study) -> list[tuple[str, Scenario]]:
@@ -201,7 +234,7 @@ def _with_data(scenario: Scenario) -> tuple[Scenario, list[str]]:
     asked = scenario.experiment.dataset
     try:
         with fetch_limit(scenario.fetch_seconds):
-            build("dataset", asked, "dataset").load()
+            load_guarded(build("dataset", asked, "dataset"))
     except DataError as error:
         fallback = scenario.fallback
         note = (
@@ -221,9 +254,9 @@ def _described(dataset: Component) -> str:
 def _cells(scenario: Scenario, title: str, seeds: tuple[int, ...]) -> list[Cell]:
     made = []
     for cell in variants(scenario, title):
-        _check_names(cell.spec)
+        _check_names(cell.twin.model_copy(update={"attack": cell.spec.attack}))
         seeded = (cell.spec.model_copy(update={"seed": seed}) for seed in seeds)
-        made += [replace(cell, seed=spec.seed, spec=spec) for spec in seeded]
+        made += [replace(cell, seed=spec.seed, spec=spec, watch=scenario.watch) for spec in seeded]
     return made
 
 
@@ -281,18 +314,19 @@ def _check_names(spec: Experiment) -> None:
         raise ConfigError("\n".join(found))
 
 
-def _with_twins(cells: list[Cell]) -> list[Cell]:
+def with_twins(cells: Iterable[Cell]) -> list[Cell]:
     """Give every attacked cell its twin, and every twin the backdoors it is asked about."""
+    cells = list(cells)
     attacked = [cell for cell in cells if cell.spec.attack is not None]
     twins: dict[str, Cell] = {}
     for cell in cells:
-        twin = replace(cell, attack="none", spec=cell.spec.twin())
+        twin = replace(cell, attack="none", spec=cell.twin, watch=())
         twins.setdefault(twin.spec.digest(), twin)
     probes: dict[str, dict[str, Component]] = {key: {} for key in twins}
     for cell in attacked:
         assert cell.spec.attack is not None
         if hasattr(lookup("attack", cell.spec.attack["name"]), "stamp"):
-            probes[cell.spec.twin().digest()][probe_name(cell.spec.attack)] = cell.spec.attack
+            probes[cell.twin.digest()][probe_name(cell.spec.attack)] = cell.spec.attack
     asked = [
         replace(twin, spec=twin.spec.model_copy(update={"probes": probes[key]}))
         for key, twin in twins.items()

@@ -6,6 +6,7 @@ import torch
 
 from asepsis.core.errors import AsepsisError, ConfigError
 from asepsis.engines import NUMERICS, make_engine
+from asepsis.experiments.patients import message_of, private, readable
 from asepsis.experiments.plan import Cell, Plan
 from asepsis.experiments.resolve import resolve
 from asepsis.federation.build import assemble
@@ -13,18 +14,25 @@ from asepsis.federation.build import assemble
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 
-def check_plan(plan: Plan, engine: str) -> None:
+def check_plan(plan: Plan, engine: str, *, pseudonyms: bool = False) -> None:
     """Put every cell together for its first seed, data included, and take it apart again.
 
     Raises:
         AsepsisError: all problems of all cells at once, each with the first cell that has it.
     """
     found: dict[str, tuple[Cell, AsepsisError]] = {}
+    if plan.checked:
+        return
     for cell in _first_seeds(plan):
         try:
-            _put_together(cell, engine)
+            put_together(cell, engine)
         except AsepsisError as error:
-            found.setdefault(str(error), (cell, error))
+            told = readable(error, cell.spec, pseudonyms=pseudonyms)
+            found.setdefault(str(told), (cell, told))
+        except Exception as error:
+            if not private(cell.spec):
+                raise
+            raise ConfigError(message_of(error, cell.spec), place=_name(cell)) from None
     if not found:
         return
     if len(found) == 1:
@@ -42,7 +50,12 @@ def _first_seeds(plan: Plan) -> list[Cell]:
     return sorted(first.values(), key=lambda cell: cell.spec.protocol())
 
 
-def _put_together(cell: Cell, engine: str) -> None:
+def put_together(cell: Cell, engine: str) -> None:
+    """Build a cell's federation, data included, and forget it.
+
+    Raises:
+        AsepsisError: its parts do not fit together, or its data cannot be had.
+    """
     federation, _ = assemble(resolve(cell.spec)[0])
     if NUMERICS[engine] == "batched":
         made = make_engine(engine)

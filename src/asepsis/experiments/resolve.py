@@ -23,6 +23,7 @@ from asepsis.core.samples import DataFacts, Hospital, Kind, Samples
 from asepsis.core.stages import Inspector
 from asepsis.core.threat import Role, Sees, ThreatModel, When
 from asepsis.data.federate import federate, federate_without
+from asepsis.data.guarded import load_guarded
 from asepsis.data.tuning import for_tuning
 from asepsis.defenses.stack import build_pipeline
 from asepsis.experiments.naming import label_of, watcher_label
@@ -70,7 +71,7 @@ class Divided(NamedTuple):
 def _divided(
     dataset: _Key, partition: _Key, hospitals: int | None, unseen: str | int | None, seed: int
 ) -> Divided:
-    loaded = build("dataset", dataset, "dataset").load()
+    loaded = load_guarded(build("dataset", dataset, "dataset"))
     how = build("partition", partition, "partition")
     apart = None
     if unseen is None:

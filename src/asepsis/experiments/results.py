@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,8 +16,9 @@ from asepsis.core.errors import ConfigError
 from asepsis.experiments.attacked import attacked
 from asepsis.experiments.learning import DISTANCE, gain
 from asepsis.experiments.naming import Labels
-from asepsis.experiments.plan import Cell, Plan, probe_name
-from asepsis.experiments.run import identity
+from asepsis.experiments.patients import screen_of
+from asepsis.experiments.plan import Cell, Plan, Refused, probe_name
+from asepsis.experiments.run import record_name
 from asepsis.experiments.spec import Experiment, Study, parse
 from asepsis.experiments.store import Line, Store, damaged, footer_of, read_record, rounds_of
 from asepsis.metrics.backdoor import excess_success
@@ -25,6 +27,7 @@ from asepsis.metrics.intervals import Interval, paired_difference, t_interval
 from asepsis.metrics.measures import floor_name, measure
 
 T = TypeVar("T")
+DIGEST = re.compile(r"(?:[0-9a-f]{16})?")
 WATCHING = ("server", "eavesdropper")
 """Roles whose attack looks and does nothing."""
 SEEN = "backdoor/seen"
@@ -225,10 +228,14 @@ class Results:
     notes: tuple[str, ...] = ()
     root: Path | None = None
     engine: str = "threads"
+    refused: tuple[Refused, ...] = ()
 
     def groups(self) -> list[Group]:
         """Group runs that differ only in their seed, in the order of the plan."""
-        twins = {run.cell.spec.model_copy(update={"probes": {}}).digest(): run for run in self.runs}
+        clean = [run for run in self.runs if run.cell.spec.attack is None]
+        # Who watches changes nothing: a run that is watched is the twin of those that are not.
+        twins = {run.cell.spec.alone().digest(): run for run in clean}
+        twins |= {run.cell.spec.model_copy(update={"probes": {}}).digest(): run for run in clean}
         grouped: dict[tuple[Any, ...], Group] = {}
         for run in self.runs:
             cell = run.cell
@@ -238,7 +245,7 @@ class Results:
             )
             group.runs.append(run)
             bare = cell.spec.twin().model_copy(update={"probes": {}})
-            group.twins.append(twins[bare.digest()])
+            group.twins.append(twins.get(bare.digest()) or twins[cell.spec.alone().digest()])
         return list(grouped.values())
 
     def frame(self) -> pd.DataFrame:
@@ -285,7 +292,8 @@ def excess_of(run: Run, asr: float, floor: float) -> float:
     Samples of the target class are among those counted: the record does not tell them apart. Of a
     generator as many of its images are tested as it says, which may be fewer than test samples.
     """
-    tested = sum(counts[-1] for counts in run.resolved.get("samples", []))
+    counted = sum(counts[-1] or 0 for counts in run.resolved.get("samples", []))
+    tested = int(run.resolved.get("tested", counted))
     tested = int(run.footer.get("generator", {}).get("images", tested))
     few = tested > 0 and (1 - floor) * tested < MINIMUM
     return math.nan if few else excess_success(asr, floor)
@@ -326,12 +334,14 @@ def _row(run: Run) -> dict[str, Any]:
     }
 
 
-def plan_table(plan: Plan, engine: str) -> dict[str, Any]:
-    """Return the plan as it is kept in ``study.json``."""
-    return {
+def plan_table(plan: Plan, engine: str, *, pseudonyms: bool = False) -> dict[str, Any]:
+    """Return the plan as it is kept in ``study.json``: without the files of a user's own data."""
+    table = {
         "study": plan.study.model_dump(mode="json"),
         "engine": engine,
+        "pseudonyms": pseudonyms,
         "notes": list(plan.notes),
+        "refused": [asdict(item) for item in plan.refused],
         "cells": [
             {
                 "scenario": cell.scenario,
@@ -339,11 +349,14 @@ def plan_table(plan: Plan, engine: str) -> dict[str, Any]:
                 "defense": cell.defense,
                 "seed": cell.seed,
                 "labels": dict(cell.labels),
+                "known": cell.digest,
                 "spec": cell.spec.model_dump(mode="json"),
             }
             for cell in plan.cells
         ],
     }
+    shown: dict[str, Any] = screen_of(plan, pseudonyms=pseudonyms).table(table)
+    return shown
 
 
 def load_results(root: Path | str) -> Results:
@@ -359,13 +372,16 @@ def load_results(root: Path | str) -> Results:
         study: Study = parse(Study, table["study"])
         cells = [_cell(item) for item in table["cells"]]
         engine, notes = str(table["engine"]), tuple(str(note) for note in table["notes"])
+        refused = tuple(Refused(**item) for item in table.get("refused", ()))
     except (AttributeError, ConfigError, KeyError, TypeError):
         raise damaged(store.plan) from None
-    records = [store.record(identity(cell.spec, engine)) for cell in cells]
+    records = [store.record(record_name(cell, engine)) for cell in cells]
     runs = [Run(cell, read_record(path)) for cell, path in zip(cells, records, strict=True)]
-    return Results(study, runs, notes, root, engine)
+    return Results(study, runs, notes, root, engine, refused)
 
 
 def _cell(item: dict[str, Any]) -> Cell:
     spec: Experiment = parse(Experiment, item.pop("spec"))
+    if not DIGEST.fullmatch(item.setdefault("known", "")):
+        raise KeyError("known")  # it becomes a file's name
     return Cell(**{**item, "labels": tuple(item["labels"].items())}, spec=spec)

@@ -14,7 +14,16 @@ from asepsis.core.contracts import Engine, Pictured, Stamps
 from asepsis.engines import NUMERICS, make_engine
 from asepsis.experiments.fitting import recorded
 from asepsis.experiments.ledgers import Book
-from asepsis.experiments.resolve import hospitals_of, resolve
+from asepsis.experiments.patients import (
+    SMALLEST_GROUP,
+    few,
+    pseudonyms_of,
+    renamed,
+    specified,
+    told,
+)
+from asepsis.experiments.plan import Cell
+from asepsis.experiments.resolve import brought, hospitals_of, resolve
 from asepsis.experiments.spec import Experiment
 from asepsis.experiments.store import (
     SCHEMA,
@@ -60,6 +69,7 @@ class RunOptions:
     device: str = "cpu"
     jobs: int | None = None
     resume: bool = False
+    pseudonyms: bool = False
     on_round: Callable[[int], None] = field(default=lambda _: None)
     stop: Callable[[], bool] = field(default=lambda: False)
 
@@ -82,7 +92,7 @@ def run_experiment(
         footer = footer_of(done)
         if (
             footer
-            and fresh(done, hospitals_of(spec)[2], options.device)
+            and fresh(done, hospitals_of(spec)[2], options.device, brought(spec))
             and footer["result"]["status"] in ("success", "diverged")
             and complete(spec, store, NUMERICS[options.engine], footer["result"]["last"])
         ):
@@ -90,32 +100,50 @@ def run_experiment(
     return _Run(spec, store, options).play()
 
 
-def fresh(lines: list[Line], data: str, device: str) -> bool:
+def fresh(lines: list[Line], data: str, device: str, source: str = "") -> bool:
     """Whether a record was made by this code, these packages, data and kind of device.
+
+    ``source`` is the digest of a network that the user brought.
 
     Whatever else made one must not be mixed with what runs now.
     """
     if not lines or lines[0]["result"].get("code") != code_version():
         return False
     header, observed = lines[0]["result"], lines[0]["observed"]
+    model = header["resolved"]["components"]["model"].get("source", "")
+    if model != source:
+        return False
     made = (header["resolved"]["data"], observed["packages"], observed["device"].split(":")[0])
     return bool(made == (data, packages(), device.split(":")[0]))
 
 
 def identity(spec: Experiment, engine: str) -> str:
     """Return the name of a run in a store: its specification and its numerics class."""
-    suffix = "" if NUMERICS.get(engine, "reference") == "reference" else f"-{NUMERICS[engine]}"
-    return spec.digest() + suffix
+    return spec.digest() + _suffix(engine)
+
+
+def record_name(cell: Cell, engine: str) -> str:
+    """Return the name of a cell's run in a store; its specification need not be whole."""
+    return cell.digest + _suffix(engine)
+
+
+def _suffix(engine: str) -> str:
+    numerics = NUMERICS.get(engine, "reference")
+    return "" if numerics == "reference" else f"-{numerics}"
 
 
 class _Run:
     def __init__(self, spec: Experiment, store: Store | None, options: RunOptions) -> None:
         self.spec, self.store, self.options = spec, store, options
         self.name = identity(spec, options.engine)
-        parts, self.resolved = resolve(spec)
+        parts, resolved = resolve(spec)
+        self.resolved = told(resolved, spec, parts, pseudonyms=options.pseudonyms)
+        self.sites = pseudonyms_of(spec) if options.pseudonyms else {}
+        named = [replace(h, name=renamed(h.name, self.sites)) for h in parts.hospitals]
         self.federation, self.oracle = assemble(
-            replace(parts, device=options.device, name=self.name)
+            replace(parts, hospitals=tuple(named), device=options.device, name=self.name)
         )
+        self.small = _small(self.federation, public=self.resolved["public"])
         if parts.attack is not None and self.federation.attack is not None:
             # Fitted to data by now: the record says which trigger was really stamped.
             fitted = recorded(parts.attack, self.federation.attack, public=self.resolved["public"])
@@ -144,7 +172,7 @@ class _Run:
             "result": {
                 "schema": SCHEMA,
                 "digest": self.name,
-                "spec": self.spec.model_dump(mode="json"),
+                **specified(self.spec, self.sites),
                 "resolved": self.resolved,
                 "protocol": self.resolved["protocol"],
                 "code": code_version(),
@@ -189,7 +217,7 @@ class _Run:
         return (state, kept) if self._fresh(lines) and len(kept) == state.round else None
 
     def _fresh(self, lines: list[Line]) -> bool:
-        return fresh(lines, self.resolved["data"], self.options.device)
+        return fresh(lines, self.resolved["data"], self.options.device, brought(self.spec))
 
     @property
     def _shares(self) -> bool:
@@ -225,7 +253,7 @@ class _Run:
         metrics = self._metrics(outcome.round)
         revealed = self._reveal(outcome)
         seconds = {**outcome.seconds, "evaluation": time.perf_counter() - started}
-        self.record.append(round_line(outcome, metrics, revealed, seconds))
+        self.record.append(round_line(outcome, metrics, revealed, seconds, self.small))
         self._hang(outcome.round)
         self.options.on_round(self.state.round)
         if time.monotonic() - self._saved > max(CHECKPOINT_SECONDS, self._writing / WRITING):
@@ -337,7 +365,9 @@ class _Run:
             self.record.lines, TAIL, self.starts_at, self.resolved["unusual"], self._why()
         )
         result["hospitals"], result["worst"] = self.oracle.hospitals(self.state.released)
-        result["over_patients"] = self.oracle.over_patients(self.state.released)
+        over = self.oracle.over_patients(self.state.released)
+        few = not self.resolved["public"] and over["patients"] < SMALLEST_GROUP
+        result["over_patients"] = {} if few else over
         result["evidence"] += self._inferred()
         if isinstance(self.oracle, GenerativeOracle):
             figures, result["generator"] = self.oracle.closing(self.state.released)
@@ -372,6 +402,13 @@ def gallery_rounds(rounds: int) -> tuple[int, ...]:
         ((9, 19, 29, 39, 49, 59), (0, 1))
     """
     return tuple(sorted({max(0, rounds * k // PICTURES - 1) for k in range(1, PICTURES + 1)}))
+
+
+def _small(federation: Federation, *, public: bool) -> frozenset[int]:
+    """Return the hospitals that train on too few patients of a user's own to write figures of."""
+    if public:
+        return frozenset()
+    return frozenset(one.id for one in federation.hospitals if few(one.train))
 
 
 def _trigger_size(federation: Federation) -> list[int]:

@@ -314,8 +314,8 @@ def locked(root: Path) -> Iterator[None]:
         return
     path = root / ".lock"
     with guarded(path):
-        handle = path.open("w")
-    with handle:
+        number = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    with open(number, "w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -16,6 +16,7 @@ import torch
 
 from asepsis.core.errors import AsepsisError, StoreError
 from asepsis.engines.processes import end_with_parent, interrupts_held
+from asepsis.experiments.patients import message_of, pseudonyms_of, specified
 from asepsis.experiments.plan import Cell, Plan
 from asepsis.experiments.run import Cancelled, RunOptions, identity, run_experiment
 from asepsis.experiments.store import Record, Store, read_record
@@ -42,6 +43,7 @@ def run_plan(
     engine: str,
     device: str = "cpu",
     resume: bool = False,
+    pseudonyms: bool = False,
     listener: Listener = lambda _: None,
 ) -> None:
     """Run every cell; the records are in the store.
@@ -55,7 +57,9 @@ def run_plan(
         AsepsisError: a worker process died; ``resume`` goes on.
     """
     groups = grouped(plan.cells)
-    options = RunOptions(engine=engine, device=device, jobs=jobs, resume=resume)
+    options = RunOptions(
+        engine=engine, device=device, jobs=jobs, resume=resume, pseudonyms=pseudonyms
+    )
     if jobs > 1 and len(groups) > 1:
         _in_processes(groups, store, min(jobs, len(groups)), options, listener)
         return
@@ -64,10 +68,11 @@ def run_plan(
 
 
 def grouped(cells: Iterable[Cell]) -> list[list[Cell]]:
-    """Group cells that share the rounds before their attack, twins first."""
+    """Group cells that share the rounds before their attack, twins first, whoever watches."""
     groups: dict[str, list[Cell]] = {}
     for cell in sorted(cells, key=lambda cell: cell.spec.attack is not None):
-        groups.setdefault(cell.spec.prefix(), []).append(cell)
+        shared = cell.spec.model_copy(update={"observe": ()})
+        groups.setdefault(shared.prefix(), []).append(cell)
     return list(groups.values())
 
 
@@ -80,9 +85,8 @@ def run_group(cells: list[Cell], store: Store, options: RunOptions, listener: Li
         except (StoreError, Cancelled):
             raise  # a full disk, or the user: no property of this cell
         except Exception as error:  # noqa: BLE001 (a component's own fault is a row, not the end)
-            known = isinstance(error, AsepsisError)
-            message = str(error) if known else f"{type(error).__name__}: {error}"
-            _fail(cell, store, options.engine, message)
+            message = message_of(error, cell.spec, pseudonyms=options.pseudonyms)
+            _fail(cell, store, options, message)
             listener(Progress("failed", cell, message=message))
         else:
             listener(Progress("done", cell, cell.spec.federation.rounds))
@@ -92,14 +96,15 @@ def _teller(cell: Cell, listener: Listener) -> Callable[[int], None]:
     return lambda round_: listener(Progress("round", cell, round_))
 
 
-def _fail(cell: Cell, store: Store, engine: str, message: str) -> None:
+def _fail(cell: Cell, store: Store, options: RunOptions, message: str) -> None:
     """Keep a failed run as a row of the results."""
-    name = identity(cell.spec, engine)
+    name = identity(cell.spec, options.engine)
+    sites = pseudonyms_of(cell.spec) if options.pseudonyms else {}
     path = store.record(name)
     played = [line for line in read_record(path) if line["type"] != "footer"]
     header = {
         "type": "header",
-        "result": {"digest": name, "spec": cell.spec.model_dump(mode="json")},
+        "result": {"digest": name, **specified(cell.spec, sites)},
     }
     footer = {"type": "footer", "result": {"status": "error", "message": message}}
     Record(path, [*(played or [header]), footer])
@@ -140,6 +145,7 @@ def _in_processes(
     messages, stop = context.Queue(), context.RawValue("b", 0)
     inner = "serial" if options.engine in ("threads", "pool") else options.engine
     settings = {"engine": inner, "device": options.device, "jobs": 1, "resume": options.resume}
+    settings["pseudonyms"] = options.pseudonyms
     cells = [cell for group in groups for cell in group]
     numbers = {id(cell): number for number, cell in enumerate(cells)}
     executor = ProcessPoolExecutor(

@@ -16,7 +16,7 @@ from asepsis.core.errors import AsepsisError
 from asepsis.core.samples import Array
 from asepsis.experiments.penalties import Block, blocks, hostile, named
 from asepsis.experiments.results import Results, Run
-from asepsis.experiments.run import gallery_rounds, identity
+from asepsis.experiments.run import gallery_rounds, record_name
 from asepsis.experiments.store import Store, read_tensors
 from asepsis.report import plots
 from asepsis.report.findings import Finding, Scenario
@@ -150,14 +150,14 @@ def _kept(results: Results, finding: Finding) -> _Kept | None:
     for run in finding.group.runs:
         made = dict(_by_round(store, run, results.engine))
         if made:
-            whole = _read(store.pictures(identity(run.cell.spec, results.engine)))
+            whole = _read(store.pictures(record_name(run.cell, results.engine)))
             real = {name: batch for name, batch in whole.items() if name in REAL}
             return _Kept(run, real, made)
     return None
 
 
 def _by_round(store: Store, run: Run, engine: str) -> Iterator[tuple[int, Tensor]]:
-    name, watching = identity(run.cell.spec, engine), len(run.resolved.get("observe", []))
+    name, watching = record_name(run.cell, engine), len(run.resolved.get("observe", []))
     for round_ in gallery_rounds(run.cell.spec.federation.rounds):
         for number in (watching, watching + 1):  # behind all observers, the attack among them
             tensors = _read(store.artifact(name, round_, number))

@@ -20,7 +20,7 @@ from asepsis.core.samples import Array, DataFacts, Hospital, Kind
 from asepsis.experiments.figures import ATTACK
 from asepsis.experiments.resolve import hospitals_of, threat_of
 from asepsis.experiments.results import Results, Run
-from asepsis.experiments.run import identity
+from asepsis.experiments.run import record_name
 from asepsis.experiments.spec import Experiment
 from asepsis.experiments.store import Store, read_tensors
 from asepsis.report.findings import Finding, Scenario
@@ -187,7 +187,7 @@ def galleries(results: Results, scenario: Scenario) -> list[Gallery]:
     found: dict[str, Gallery] = {}
     for finding in scenario.findings:
         for run in finding.group.runs[:1]:
-            rows = _kept(store.pictures(identity(run.cell.spec, results.engine)))
+            rows = _kept(store.pictures(record_name(run.cell, results.engine)))
             if finding.group.generates:  # stand beside what was generated, round by round
                 rows = [(name, row) for name, row in rows if name not in REAL]
             if rows:
@@ -242,7 +242,7 @@ def _inverted(
     watching = [str(item["name"]) for item in run.resolved.get("observe", [])]
     number = watching.index(by) if by in watching else len(watching)
     try:
-        tensors = read_tensors(store.artifact(identity(run.cell.spec, engine), round_, number))
+        tensors = read_tensors(store.artifact(record_name(run.cell, engine), round_, number))
     except AsepsisError:
         tensors = None
     if not (tensors and _image_like(tensors.get("truth")) and _image_like(tensors.get("guess"))):

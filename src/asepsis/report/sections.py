@@ -270,9 +270,10 @@ def hospitals_grid(scenario: Scenario, *, suppress: bool) -> Grid:
     return Grid(["hospital", "train", "validation", "test"], rows)
 
 
-def _count(count: int, suppress: bool) -> Cell:
-    hidden = suppress and count < SMALLEST_GROUP
-    return Cell(f"<{SMALLEST_GROUP}" if hidden else str(count), 0 if hidden else count)
+def _count(count: int | None, suppress: bool) -> Cell:
+    if count is None or (suppress and count < SMALLEST_GROUP):
+        return Cell(f"<{SMALLEST_GROUP}", 0)
+    return Cell(str(count), count)
 
 
 def protocol_rows(scenario: Scenario) -> list[tuple[str, str]]:

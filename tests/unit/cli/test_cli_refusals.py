@@ -156,21 +156,23 @@ def test_a_missing_study_and_a_missing_file_are_told_apart(tmp_path: Path) -> No
 def test_a_missing_npz_is_refused(tmp_path: Path) -> None:
     dataset = f'{{ name = "npz", path = "{tmp_path}/none.npz" }}'
     message = refuse(tmp_path, dataset=dataset)
-    assert "none.npz: there is no such file" in message
-    assert "path" in message
+    assert message.startswith("dataset.path: there is no such file")
+    assert "none" not in message  # a file's name may be a patient's
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and rubbish", b"\x00" * 4096])
 def test_a_corrupt_npz_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.npz").write_bytes(content)
-    assert "bad.npz" in refuse(tmp_path, dataset=f'{{ name = "npz", path = "{tmp_path}/bad.npz" }}')
+    message = refuse(tmp_path, dataset=f'{{ name = "npz", path = "{tmp_path}/bad.npz" }}')
+    assert message.startswith("dataset.path: damaged")
 
 
 def test_a_truncated_npz_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "cut.npz"
     np.savez(path, images=np.zeros((40, 28, 28), np.uint8), labels=np.arange(40) % 2)
     path.write_bytes(path.read_bytes()[:-200])
-    assert "cut.npz" in refuse(tmp_path, dataset=f'{{ name = "npz", path = "{path}" }}')
+    message = refuse(tmp_path, dataset=f'{{ name = "npz", path = "{path}" }}')
+    assert message.startswith("dataset.path: damaged")
 
 
 def test_an_npz_that_runs_code_on_loading_is_refused(tmp_path: Path) -> None:
@@ -178,7 +180,7 @@ def test_an_npz_that_runs_code_on_loading_is_refused(tmp_path: Path) -> None:
     images = np.array([{"a": 1}] * 40, dtype=object)
     np.savez(path, images=images, labels=np.arange(40) % 2)
     message = refuse(tmp_path, dataset=f'{{ name = "npz", path = "{path}" }}')
-    assert "pickle.npz" in message
+    assert message.startswith("dataset.path: array 'images.npy' holds pickled Python objects")
 
 
 def test_a_wrong_csv_column_is_refused_with_those_that_exist(tmp_path: Path) -> None:
@@ -186,7 +188,7 @@ def test_a_wrong_csv_column_is_refused_with_those_that_exist(tmp_path: Path) -> 
     (tmp_path / "own.csv").write_text("\n".join(["age,sex,died", *lines]) + "\n")
     wrong = f'{{ name = "csv", path = "{tmp_path}/own.csv", target = "dead" }}'
     message = refuse(tmp_path, dataset=wrong)
-    assert "own.csv" in message
+    assert message.startswith("dataset.path: there is no such column")
     assert "dead" in message
     assert "died" in message
 

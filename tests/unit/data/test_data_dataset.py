@@ -62,7 +62,7 @@ def test_missing_values_are_welcome_in_a_table() -> None:
         ({"inputs": np.zeros((0, 2), np.float32), "targets": np.zeros(0, int)}, "no sample"),
         (
             {"split": np.array([0, 0, 0, 2]), "groups": np.array([5, 6, 7, 7])},
-            "more than one part of the official split; got 'group 7'",
+            "more than one part of the official split; got 'sample 4, for one'",
         ),
     ],
 )

@@ -68,7 +68,7 @@ def test_the_official_split_is_used_where_it_lies_beside_the_table(folder: Path)
     )
     assert [len(part) for part in (hospital.train, hospital.validation, hospital.test)] == [2, 1, 1]
     (folder / "test_list.txt").write_text("")
-    with pytest.raises(DataError, match=r"00000002_000\.png"):
+    with pytest.raises(DataError, match="do not name an image of the folder"):
         load(folder)
 
 
@@ -113,7 +113,7 @@ def test_which_of_two_images_is_meant_is_not_guessed(folder: Path) -> None:
     two.save(folder / "unknown.png")
     assert len(load(folder)) == 4
     two.save(folder / "thumbs" / "00000002_000.png")
-    with pytest.raises(DataError, match=r"two images.*thumbs/00000002_000\.png"):
+    with pytest.raises(DataError, match=r"two images"):
         load(folder)
 
 

@@ -79,6 +79,7 @@ class IsicFolder:
         "photographed several times",
         public=False,  # nobody can tell whether a folder holds what its table says
     )
+    files: ClassVar[tuple[str, ...]] = ("path", "labels", "metadata")
 
     path: str | None = None
     labels: str | None = None

@@ -74,6 +74,7 @@ class NiftiPairs:
         expectation="unknown",
         public=False,
     )
+    files: ClassVar[tuple[str, ...]] = ("path", "sites")
 
     path: str | None = None
     layout: Literal["patient", "site/patient"] = "patient"

@@ -171,9 +171,8 @@ def _targets(labels: Array, place: Path) -> NDArray[np.uint8]:
         for finding in set(text.split("|")) - {NOTHING}:
             if finding not in column:
                 raise DataError(
-                    "unknown finding",
+                    f"unknown finding in row {row + 1} of the images that are there",
                     place=str(place),
-                    got=finding,
                     fix=did_you_mean(finding, [*FINDINGS, NOTHING]),
                 )
             targets[row, column[finding]] = 1
@@ -195,9 +194,8 @@ def _split(names: list[str], patients: NDArray[np.int64], folder: Path) -> Array
 def _part(name: str, parts: Mapping[str, int], folder: Path) -> int:
     if name not in parts:
         raise DataError(
-            "the lists of the official split do not name this image",
+            "the lists of the official split do not name an image of the folder",
             place=str(folder),
-            got=name,
             fix=f"take {' and '.join(LISTS)} away to split by patient at random",
         )
     return parts[name]

@@ -125,7 +125,6 @@ def _encoded(column: pd.Series, name: str, place: Path) -> NDArray[np.float32]:
         raise DataError(
             f"column '{name}' is text with {len(levels)} different values",
             place=str(place),
-            got=levels[0],
             fix=f'ignore = ["{name}"], or encode it as numbers',
         )
     return one_hot(values, levels)

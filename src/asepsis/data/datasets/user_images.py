@@ -77,7 +77,7 @@ def _read(options: ImageFolder, root: Path) -> Dataset:
     labels = [file.parent.name for file in files]
     classes, targets = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
-        raise DataError("two classes are needed at least", place=str(root), got=texts(classes))
+        raise DataError("two classes are needed at least", place=str(root), got=len(classes))
     groups = np.empty(0, np.int64)
     sites = None
     if options.layout == "site/class":

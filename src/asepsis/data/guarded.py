@@ -1,0 +1,106 @@
+"""Load a user's own data so that no message names a file, a folder or a value.
+
+Messages end up in terminals, logs and records. A file's name may be a patient's, so files are
+told by the option that names them, and files in a folder by their number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from asepsis.core.errors import AsepsisError, DataError
+from asepsis.data.cards import Card
+from asepsis.data.dataset import Dataset, DatasetComponent
+
+FILES = ("path",)
+"""Options that name a file or a folder, of a data set that says nothing else in ``files``."""
+FILE = "[file]"
+ANY_PATH = re.compile(r"(?:\b[A-Za-z]:|~)?(?:[\\/][^\\/\s:;,'\"]+)+[\\/]?")
+LEAST = 3
+"""A shorter option's value is too common a text to be taken out of words around it."""
+
+
+def is_private(kind: object) -> bool:
+    """Whether data of a component, or of its class, are a user's own; without a card they are."""
+    card = getattr(kind, "card", None)
+    return not (isinstance(card, Card) and (card.public or card.synthetic))
+
+
+def file_options(kind: object) -> tuple[str, ...]:
+    """Return the options of a data set that name files."""
+    return tuple(getattr(kind, "files", FILES))
+
+
+def load_guarded(component: DatasetComponent) -> Dataset:
+    """Load a data set; where it is a user's own, no error names a file or repeats a value.
+
+    Raises:
+        DataError: the data cannot be had.
+    """
+    if not is_private(component):
+        return component.load()
+    named = {option: getattr(component, option, None) for option in file_options(component)}
+    given = {option: text for option, text in named.items() if isinstance(text, str)}
+    try:
+        return component.load()
+    except AsepsisError as error:
+        raise _without_files(error, given) from None
+    except Exception as error:  # noqa: BLE001 (its text may repeat a value, a traceback too)
+        raise DataError(
+            f"the data cannot be read ({type(error).__name__}; its text may repeat their values)",
+            place="dataset",
+            fix="load them with Python to see it",
+        ) from None
+
+
+def _without_files(error: AsepsisError, given: Mapping[str, str]) -> AsepsisError:
+    told = type(error).__new__(type(error))
+    AsepsisError.__init__(
+        told,
+        scrubbed(error.message, given),
+        place=None if error.place is None else _place(error.place, given),
+        got=scrubbed(error.got, given) if isinstance(error.got, str) else error.got,
+        fix=None if error.fix is None else scrubbed(error.fix, given),
+    )
+    return told
+
+
+def _place(place: str, given: Mapping[str, str]) -> str:
+    """Name the option instead of a file, and a file in its folder by number."""
+    for option, text in given.items():
+        root = Path(text).expanduser()
+        if place in _spellings(text):
+            return f"dataset.{option}"
+        file = Path(place)
+        if file.is_relative_to(root) and root.is_dir():
+            files = sorted(item for item in root.rglob("*") if item.is_file())
+            if file in files:
+                number = files.index(file) + 1
+                return f"dataset.{option}, file {number} of {len(files)} in sorted order"
+            return f"dataset.{option}"
+    return scrubbed(place, given)
+
+
+def scrubbed(text: str, given: Mapping[str, str]) -> str:
+    """Take the files that options name, and whatever else looks like a path, out of a text.
+
+    Example:
+        >>> scrubbed("mine.csv: cannot read /tmp/x/mine.csv", {"path": "mine.csv"})
+        'dataset.path: cannot read [file]'
+    """
+    for option, value in sorted(given.items(), key=lambda item: -len(item[1])):
+        for spelling in sorted(_spellings(value), key=len, reverse=True):
+            if len(spelling) >= LEAST:
+                text = _whole(spelling).sub(f"dataset.{option}", text)
+    return ANY_PATH.sub(FILE, text)
+
+
+def _spellings(text: str) -> set[str]:
+    path = Path(text).expanduser()
+    return {text, str(path), str(path.absolute()), str(path.resolve())}
+
+
+def _whole(text: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w/\\.]){re.escape(text)}(?![\w])")
