@@ -11,6 +11,7 @@ from typing import Any
 from asepsis.core.errors import ConfigError, StoreError
 from asepsis.core.trust import trusting_code
 from asepsis.experiments.patients import screened
+from asepsis.experiments.device_table import measure_devices
 from asepsis.experiments.plan import Plan, load_study, plan_study, study_from
 from asepsis.experiments.preflight import check_device, check_engine, check_plan
 from asepsis.experiments.results import Results, load_results, plan_table
@@ -206,4 +207,6 @@ def execute(
             pseudonyms=how.pseudonyms,
             listener=listener,
         )
+        if plan.study.devices:
+            measure_devices(plan, store, pseudonyms=how.pseudonyms)
         return load_results(store.root)

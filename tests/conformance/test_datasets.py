@@ -20,7 +20,7 @@ importlib.import_module("sklearn.datasets")  # moves Python's global generator, 
 
 NAMES = [entry.name for entry in entries("dataset") if entry.origin == "asepsis"]
 MADE = ("phantom", "head-phantom", "breast-cancer")
-FOLDERS = ("nih-cxr14-folder", "isic-folder")
+FOLDERS = ("nih-cxr14-folder", "isic-folder", "dicom-folder", "nifti-folder")
 
 real = pytest.mark.skipif("ASEPSIS_DATA" not in os.environ, reason="ASEPSIS_DATA is not set")
 

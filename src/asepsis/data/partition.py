@@ -241,6 +241,13 @@ class Site:
                 got=hospitals,
                 fix=f"use {len(large)} or fewer" if len(large) else "use a smaller min_samples",
             )
+        if hospitals is None and wanted == 1:
+            raise ConfigError(
+                "one site alone is no federation",
+                place="partition",
+                got=f"{len(names)} sites, 1 of at least {self.min_samples} samples",
+                fix="name the column or folders of sites, or divide the data with iid or dirichlet",
+            )
         kept = np.sort(large[np.argsort(-size[large], kind="stable")][:wanted])
         return [(str(names[site]), units.samples(unit_site == site)) for site in kept]
 

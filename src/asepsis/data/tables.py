@@ -23,7 +23,6 @@ MAX_ROWS = 1_000_000
 MAX_COLUMNS = 2000
 MAX_HEADER = 2**20
 """Bytes of the header line."""
-TOO_WIDE = "keep the columns to learn from; arrays may be wider, as .npz"
 _BROKEN = (ValueError, OSError, RecursionError)
 _LIKE_A_VALUE = re.compile(r"\s*[-+.]?\d[-+.,:/ \deE]*")
 _UNCOUNTED = (OSError, csv.Error, StopIteration)
@@ -63,9 +62,7 @@ def read_csv(
         reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"not a readable CSV file: {reason}", place=str(place)) from None
     if len(columns) > MAX_COLUMNS:
-        raise DataError(
-            f"more than {MAX_COLUMNS} columns", place=str(place), got=len(columns), fix=TOO_WIDE
-        )
+        raise _too_wide(place, len(columns))
     if len(table) > MAX_ROWS:
         raise DataError(f"more than {MAX_ROWS} rows", place=str(place))
     if len(table) == 0:
@@ -74,16 +71,26 @@ def read_csv(
 
 
 def _check_header_line(place: Path) -> None:
-    """Refuse a header too long for any table, before anything reads all of it."""
+    """Refuse a header too wide for any table, before anything reads further."""
     with place.open("rb") as file:
         head = file.readline(MAX_HEADER + 1)
     if len(head) > MAX_HEADER:
-        raise DataError(
-            f"more than {MAX_COLUMNS} columns, or names too long for a table",
-            place=str(place),
-            got=f"a header line of over {MAX_HEADER} bytes",
-            fix=TOO_WIDE,
-        )
+        raise _too_wide(place, f"a first line of over {MAX_HEADER} bytes")
+    try:
+        columns = next(csv.reader([head.decode("utf-8-sig", errors="replace")]), [])
+    except csv.Error:
+        return  # whatever it is, it is told when the table is read
+    if len(columns) > MAX_COLUMNS:
+        raise _too_wide(place, len(columns))
+
+
+def _too_wide(place: Path, got: object) -> DataError:
+    return DataError(
+        f"more than {MAX_COLUMNS} columns",
+        place=str(place),
+        got=got,
+        fix="keep the columns to learn from; arrays may be wider, as .npz",
+    )
 
 
 def _rows(source: Path | IO[bytes], missing: str, as_text: bool) -> pd.DataFrame:

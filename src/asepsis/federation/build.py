@@ -42,6 +42,8 @@ from asepsis.federation.oracle import Oracle
 from asepsis.federation.poisoning import poisoned
 from asepsis.federation.private import check_promised
 from asepsis.federation.watching import check_fit, check_observers, watched
+from asepsis.models.user_check import check_model
+from asepsis.models.user_module import UserModule
 from asepsis.training.learner import Learner
 
 A = TypeVar("A", bound=Attack)
@@ -109,6 +111,8 @@ def assemble(parts: Parts) -> tuple[Federation, Scorer]:
         module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     local = parts.model.local if isinstance(parts.model, PartlyLocal) else ()
     layout = Layout.of(module, local)
+    if isinstance(parts.model, UserModule):
+        check_model(parts.model, parts.task, parts.facts, next(iter(shards.values())))
     for part in (parts.trainer, *parts.pipeline.clients):
         if hasattr(part, "check_model"):
             part.check_model(module, layout)
@@ -205,7 +209,14 @@ def check(parts: Parts) -> None:
 
 
 def _check_kinds(parts: Parts) -> None:
-    kind = parts.facts.kind
+    kind, classes = parts.facts.kind, parts.facts.classes
+    if len(classes) == 1:
+        raise ConfigError(
+            "there is nothing to tell apart: all samples are of one class",
+            place="dataset",
+            got=f"{len(classes)} class",
+            fix="bring samples of two classes at least, or name another target",
+        )
     for place, part in (("task", parts.task), ("model", parts.model)):
         if kind not in part.kinds:
             raise ConfigError(
