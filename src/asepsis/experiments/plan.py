@@ -162,7 +162,7 @@ def _check_reserved(scenario: dict[str, Any], place: str) -> None:
 def _override(data: dict[str, Any], key: str, value: Any) -> None:
     if key == "seed":
         key, value = "seeds", [value]
-    if key in ("seeds", "exploratory"):
+    if key in ("seeds", "exploratory", "devices"):
         data[key] = value
         return
     if key == "over" and not isinstance(value, Mapping):
@@ -193,7 +193,7 @@ def _check_axis(scenario: Mapping[str, Any], key: str) -> None:
 
 
 def _one_scenario(data: dict[str, Any], label: str) -> dict[str, Any]:
-    of_study = ["seeds", "title", "exploratory", "profile", "claims"]
+    of_study = ["seeds", "title", "exploratory", "profile", "claims", "devices"]
     of_scenario = ["over", "fallback", "fetch_seconds"]
     if "seed" in data and "seeds" not in data:
         data["seeds"] = [data.pop("seed")]

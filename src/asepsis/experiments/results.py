@@ -14,6 +14,7 @@ import pandas as pd
 
 from asepsis.core.errors import ConfigError
 from asepsis.experiments.attacked import attacked
+from asepsis.experiments.device_table import Measured, read_devices
 from asepsis.experiments.learning import DISTANCE, gain
 from asepsis.experiments.naming import Labels
 from asepsis.experiments.patients import screen_of
@@ -229,6 +230,7 @@ class Results:
     root: Path | None = None
     engine: str = "threads"
     refused: tuple[Refused, ...] = ()
+    devices: tuple[Measured, ...] = ()
 
     def groups(self) -> list[Group]:
         """Group runs that differ only in their seed, in the order of the plan."""
@@ -377,7 +379,7 @@ def load_results(root: Path | str) -> Results:
         raise damaged(store.plan) from None
     records = [store.record(record_name(cell, engine)) for cell in cells]
     runs = [Run(cell, read_record(path)) for cell, path in zip(cells, records, strict=True)]
-    return Results(study, runs, notes, root, engine, refused)
+    return Results(study, runs, notes, root, engine, refused, read_devices(store))
 
 
 def _cell(item: dict[str, Any]) -> Cell:

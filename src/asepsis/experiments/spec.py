@@ -218,12 +218,16 @@ class Scenario(Strict):
     """One experiment and the axes along which it is varied.
 
     ``watch`` are observers of the runs without an attack alone: the twins of all others.
+    ``modality`` names the part of a threat matrix that the runs belong to; with ``tunes`` they are
+    there only so that detectors are chosen and set, on seeds of their own.
     """
 
     title: str = ""
     experiment: Experiment
     over: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
     watch: tuple[Component, ...] = ()
+    modality: str = ""
+    tunes: bool = False
     fallback: Component | None = None
     fetch_seconds: Annotated[float, Field(gt=0)] | None = None
     seeds: Seeds | None = None
@@ -274,7 +278,8 @@ class Study(Strict):
     """Scenarios that belong together, and the seeds they are run with.
 
     With ``skip_refused`` what does not fit together is left out, and its reason kept, instead of
-    refusing the whole study.
+    refusing the whole study. ``devices`` measures what every defense costs one hospital, after
+    the runs.
     """
 
     name: str
@@ -284,10 +289,24 @@ class Study(Strict):
     fidelity: str = "own"
     profile: str = ""
     exploratory: bool = False
+    devices: bool = False
     skip_refused: bool = False
     seeds: Seeds = (0,)
     claims: tuple[Claim, ...] = ()
     scenarios: Annotated[tuple[Scenario, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _tuned_apart(self) -> Study:
+        """A detector that was chosen on the seeds it is judged by says nothing."""
+        for one in self.scenarios:
+            for other in self.scenarios if one.tunes else ():
+                shared = set(one.seeds or self.seeds) & set(other.seeds or self.seeds)
+                if other.modality == one.modality and not other.tunes and shared:
+                    raise ValueError(
+                        f"detectors of {one.modality!r} are tuned on seeds that they are judged "
+                        f"by ({', '.join(map(str, sorted(shared)))}); give other seeds"
+                    )
+        return self
 
 
 def digest(value: object) -> str:

@@ -126,6 +126,11 @@ class Store:
         """Path of what an attack has to show of a whole run."""
         return self.root / "artifacts" / f"{digest}-pictures.safetensors"
 
+    @property
+    def devices(self) -> Path:
+        """Path of what every defense costs one hospital, where that was measured."""
+        return self.root / "devices.json"
+
     def write_plan(self, plan: Mapping[str, Any]) -> None:
         """Write ``study.json``."""
         write_atomic(self.plan, (json.dumps(plan, indent=1) + "\n").encode())

@@ -51,7 +51,6 @@ class MaskedRound:
         self.signed = signed
         self.cut: dict[int, int] = {}
         self.unfit = 0
-        self.seeds: dict[int, tuple[bytes, bytes]] = {}
 
     def play(self) -> Carried:
         """Let server and hospitals talk, and return what came through."""

@@ -136,7 +136,7 @@ class HomomorphicSum:
         }
         if sent < FEWEST:
             return Carried(None, None, measured, f"only {sent} hospitals sent an update")
-        row, weight, side = grid.decode(grid.words(_opened(vectors)), d, sent)
+        row, weight, side = grid.decode(grid.words(opened(vectors)), d, sent)
         told = dict(zip(names, side, strict=True))
         summed = Summed(sent, torch.from_numpy(row), float(weight), told)
         return Carried(summed, None, measured)
@@ -162,8 +162,8 @@ class HomomorphicSum:
         return vectors, cut
 
 
-def _opened(vectors: Sequence[Numbers]) -> Numbers:
-    """Encrypt, add and decrypt: hospitals have ``own``, the server has ``public`` and bytes."""
+def opened(vectors: Sequence[Numbers]) -> Numbers:
+    """Encrypt, add and decrypt vectors: hospitals have ``own``, the server has ``public`` and bytes."""
     tenseal = _tenseal()
     own = tenseal.context(
         tenseal.SCHEME_TYPE.CKKS, poly_modulus_degree=DEGREE, coeff_mod_bit_sizes=list(MODULI)
