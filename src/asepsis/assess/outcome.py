@@ -95,8 +95,8 @@ class Candidate:
     """One stack of the search, by figures of validation patients and tuning seeds.
 
     ``utility`` is what it costs while nobody attacks, ``harm`` the most that any tried attack of a
-    threat left, ``seconds`` a round, ``bytes_up`` what a hospital sends a round; ``rung`` how far it
-    came, ``front`` whether no other one is better in every respect.
+    threat left, ``seconds`` a round, ``bytes_up`` what a hospital sends a round; ``rung`` is how
+    far it came, ``front`` whether no other one is better in every respect.
     """
 
     name: str
@@ -147,7 +147,6 @@ class Outcome:
     minutes: float
     spent: float
     runs: int
-    toml: str
     notes: tuple[str, ...] = ()
     undertrained: bool = False
 

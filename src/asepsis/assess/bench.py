@@ -1,0 +1,185 @@
+"""Measuring stacks against attacks: one study a step, its figures read back run by run."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from asepsis.api import execute, prepare
+from asepsis.assess.arsenal import Weapon
+from asepsis.assess.setting import QUIET, Setting
+from asepsis.assess.stacks import Stack
+from asepsis.experiments.naming import watcher_label
+from asepsis.experiments.plan import plan_study, study_from
+from asepsis.experiments.results import Results, Run, load_results
+from asepsis.experiments.run import Cancelled, RunOptions
+from asepsis.experiments.severity import harm
+from asepsis.experiments.sifting import sifted
+from asepsis.experiments.sweep import Listener
+from asepsis.experiments.threats import Goal
+
+SENT = "bytes_up_mean"
+HOSPITALS, WIRE = "hostile hospitals", "an interceptor"
+Scored = Literal["test", "validation"]
+Key = tuple[str, str, str, int]
+"""Scenario, stack, attack, seed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What is measured together: stacks against weapons, over seeds, on one part of the data."""
+
+    name: str
+    stacks: tuple[Stack, ...]
+    weapons: tuple[Weapon, ...]
+    seeds: tuple[int, ...]
+    on: Scored
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """What a step found, by stack, weapon and seed."""
+
+    runs: Mapping[Key, Run]
+
+    def harm(self, stack: Stack, weapon: Weapon, goal: Goal) -> dict[int, float]:
+        """Return the harm of an attack on a stack by seed, a share; failed runs are left out."""
+        if weapon.hook == "watch":
+            by = watcher_label(weapon.component)
+            return {
+                seed: harm(run, run, Goal.CONFIDENTIALITY, by)
+                for seed, run in self._of(HOSPITALS, stack, "none")
+            }
+        where = WIRE if weapon.hook == "wire" else HOSPITALS
+        attacked = self._of(where, stack, _text(weapon.component))
+        twins = dict(self._of(where, stack, "none"))
+        return {seed: harm(run, twins[seed], goal) for seed, run in attacked if seed in twins}
+
+    def lost(self, stack: Stack, beside: Stack) -> dict[int, float]:
+        """Return what a stack costs while nobody attacks, by seed: a share."""
+        theirs = dict(self._of(HOSPITALS, beside, "none"))
+        mine = self._of(HOSPITALS, stack, "none")
+        return {s: harm(run, theirs[s], Goal.AVAILABILITY) for s, run in mine if s in theirs}
+
+    def clean(self, stack: Stack) -> list[Run]:
+        """Return a stack's runs without attack."""
+        return [run for _, run in self._of(HOSPITALS, stack, "none")]
+
+    def seconds(self, stack: Stack) -> float:
+        """Return the seconds of a round without attack, on average."""
+        return _mean([math.fsum(run.seconds().values()) for run in self.clean(stack)])
+
+    def bytes_up(self, stack: Stack) -> float:
+        """Return what a hospital sends a round: what the channel counted, else the bare update."""
+        return _mean([_sent(run) for run in self.clean(stack)])
+
+    def _of(self, where: str, stack: Stack, attack: str) -> list[tuple[int, Run]]:
+        mine = _text(stack)
+        found = [
+            (seed, run)
+            for (scenario, name, attacked, seed), run in self.runs.items()
+            if (scenario, name, attacked) == (where, mine, attack) and run.ok
+        ]
+        return sorted(found, key=lambda item: item[0])
+
+
+def measure(setting: Setting, step: Step, root: Path, how: RunOptions, listener: Listener) -> Sheet:
+    """Run a step, or what is left of it, and read what it found.
+
+    A step that is stopped by its listener is read as far as it came.
+
+    Raises:
+        AsepsisError: it cannot be put together, or its folder cannot be written.
+    """
+    study = study_from(_table(setting, step), step.name)
+    plan = sifted(plan_study(study), how.engine)
+    store = prepare(plan, root, how)
+    try:
+        results = execute(plan, store, how, listener)
+    except Cancelled:
+        results = load_results(root)
+    return sheet_of(results)
+
+
+def sheet_of(results: Results) -> Sheet:
+    """Index the runs of a step."""
+    runs = {}
+    for run in results.runs:
+        spec = run.cell.spec
+        attack = "none" if spec.attack is None else _text(spec.attack)
+        runs[run.cell.scenario, _text(spec.defenses), attack, spec.seed] = run
+    return Sheet(runs)
+
+
+def cells_of(step: Step) -> int:
+    """Count the runs of a step for one seed."""
+    hooks = [weapon.hook for weapon in step.weapons]
+    wire = hooks.count("wire")
+    return len(step.stacks) * (1 + hooks.count("client") + (wire + 1 if wire else 0))
+
+
+def _table(setting: Setting, step: Step) -> dict[str, Any]:
+    rounds = int(setting.base["federation"]["rounds"])
+    shared = {
+        **setting.base,
+        "evaluation": {"every": max(rounds // 4, 1), "on": step.on},
+    }
+    starts_at = rounds // QUIET
+    stacks = [[dict(stage) for stage in stack] for stack in step.stacks]
+    by = {hook: [w.component for w in step.weapons if w.hook == hook] for hook in HOOKS}
+    hospitals = {
+        "title": HOSPITALS,
+        "experiment": {
+            **shared,
+            "threat": {
+                "hostile": setting.asked.hostile,
+                "starts_at": starts_at,
+                "knows_defense": True,
+            },
+        },
+        "over": {"attack": ["none", *by["client"]], "defenses": stacks},
+        "watch": by["watch"],
+    }
+    wire = {
+        "title": WIRE,
+        "experiment": {**shared, "threat": {"role": "interceptor", "starts_at": starts_at}},
+        "over": {"attack": by["wire"], "defenses": stacks},
+    }
+    table = {
+        "name": step.name,
+        "title": f"{setting.asked.name}: {step.name}",
+        "skip_refused": True,
+        "exploratory": step.on == "validation",
+        "seeds": list(step.seeds),
+        "scenarios": [hospitals, *([wire] if by["wire"] else [])],
+    }
+    copied: dict[str, Any] = json.loads(json.dumps(table))
+    return copied
+
+
+HOOKS = ("client", "watch", "wire")
+
+
+def _text(value: Any) -> str:
+    plain = [dict(stage) for stage in value] if isinstance(value, Sequence) else dict(value)
+    return json.dumps(plain, sort_keys=True)
+
+
+def _sent(run: Run) -> float:
+    told = [item.get("channel") or {} for item in run.rounds]
+    counted = [float(item[SENT]) for item in told if SENT in item]
+    return _mean(counted) if counted else _bare(run)
+
+
+def _bare(run: Run) -> float:
+    observed = run.lines[-1].get("observed") or {}
+    return float(observed.get("row_bytes", math.nan))
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = [value for value in values if math.isfinite(value)]
+    return math.fsum(known) / len(known) if known else math.nan

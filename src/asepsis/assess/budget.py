@@ -1,0 +1,55 @@
+"""Time: what was spent, what a run takes, and how much may still be asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+SAFETY = 1.15
+"""Runs under attack take longer than the average says, and reports take time as well."""
+
+
+@dataclass
+class Budget:
+    """Seconds in all; ``before`` were spent by an assessment that was stopped.
+
+    Example:
+        >>> budget = Budget(100.0, clock=iter([0.0, 30.0, 30.0]).__next__)
+        >>> budget.left
+        70.0
+    """
+
+    seconds: float
+    before: float = 0.0
+    clock: Callable[[], float] = time.monotonic
+    rate: float = 0.0
+    """Seconds a run, all worker processes together; 0 while nobody knows."""
+    _began: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._began = self.clock()
+
+    @property
+    def spent(self) -> float:
+        """Seconds since the assessment began, those before it was stopped included."""
+        return self.before + self.clock() - self._began
+
+    @property
+    def left(self) -> float:
+        """Seconds that remain; below 0 when it is over time."""
+        return self.seconds - self.spent
+
+    def learned(self, seconds: float, runs: int) -> None:
+        """Take note of how long runs took."""
+        if runs:
+            self.rate = max(seconds, 1e-3) / runs
+
+    def takes(self, runs: int) -> float:
+        """Return how long so many runs will take."""
+        return SAFETY * self.rate * runs
+
+    def affords(self, seconds: float, each: int) -> int:
+        """Return how many times ``each`` runs fit into so many seconds."""
+        cost = self.takes(each)
+        return int(seconds // cost) if cost > 0 else 0
