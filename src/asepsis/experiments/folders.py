@@ -12,6 +12,8 @@ from asepsis.experiments.results import Results, load_results
 
 PLAN = "study.json"
 DEEPEST = 6
+LARGEST_FILE = 1 << 30
+LARGEST_FOLDER = 4 << 30
 MOST_FOLDERS = 2000
 """More results folders than this are not looked for."""
 
@@ -53,6 +55,9 @@ def load_all(root: Path) -> list[Found]:
 
 def load(place: Path) -> Found:
     """Read one results folder; whatever is wrong with it is said in its stead."""
+    problem = _unfit(place)
+    if problem:
+        return Found(place, None, problem)
     try:
         results = load_results(place)
         results.groups()  # a plan whose attacked runs have lost their twins is damaged, too
@@ -61,3 +66,14 @@ def load(place: Path) -> Found:
     except (AttributeError, KeyError, IndexError, TypeError, ValueError, OSError) as error:
         return Found(place, None, f"not what asepsis wrote ({type(error).__name__})")
     return Found(place, results)
+
+
+def _unfit(place: Path) -> str:
+    """Say why a folder is not read at all: it leads elsewhere, or is too large to be a record."""
+    runs = place / "runs"
+    if runs.is_symlink() or any(path.is_symlink() for path in runs.glob("*.jsonl")):
+        return "its records are links to somewhere else"
+    sizes = [path.stat().st_size for path in (place / PLAN, *runs.glob("*.jsonl"))]
+    if max(sizes) > LARGEST_FILE or sum(sizes) > LARGEST_FOLDER:
+        return f"its records are larger than {LARGEST_FOLDER >> 20:,} MiB"
+    return ""
