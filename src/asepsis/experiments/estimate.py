@@ -94,11 +94,12 @@ def estimate(plan: Plan, how: RunOptions) -> Estimate:
 
 def _seconds(group: list[Cell], paces: dict[Kind, Pace | None]) -> float:
     """Add up runs that share the rounds before their attack: only the first one plays them."""
-    total = 0.0
-    for number, cell in enumerate(group):
-        pace = paces[_kind(cell)]
+    total, left = 0.0, set[str]()
+    for cell in group:
+        pace, prefix = paces[_kind(cell)], cell.spec.prefix()
         if pace is not None:
-            total += pace.seconds(cell, cell.spec.threat.starts_at if number else 0)
+            total += pace.seconds(cell, cell.spec.threat.starts_at if prefix in left else 0)
+        left.add(prefix)
     return total
 
 

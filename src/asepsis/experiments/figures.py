@@ -90,7 +90,7 @@ def check_figures(study: Study) -> None:
 
 def _observed(metric: str, study: Study) -> bool:
     """Whether a figure is one of an observer that a study asks for."""
-    asked = [part for scenario in study.scenarios for part in scenario.experiment.observe]
+    asked = [part for one in study.scenarios for part in (*one.experiment.observe, *one.watch)]
     names = [*(watcher_label(part) for part in asked), ATTACK]
     return any(metric.startswith(f"{OBSERVE}{name}/") for name in names)
 

@@ -193,8 +193,8 @@ def _check_axis(scenario: Mapping[str, Any], key: str) -> None:
 
 
 def _one_scenario(data: dict[str, Any], label: str) -> dict[str, Any]:
-    of_study = ["seeds", "title", "exploratory", "profile", "claims", "devices"]
-    of_scenario = ["over", "fallback", "fetch_seconds"]
+    of_study = ["seeds", "title", "exploratory", "profile", "claims", "devices", "skip_refused"]
+    of_scenario = ["over", "fallback", "fetch_seconds", "watch", "modality", "tunes"]
     if "seed" in data and "seeds" not in data:
         data["seeds"] = [data.pop("seed")]
     study = {key: data.pop(key) for key in of_study if key in data}

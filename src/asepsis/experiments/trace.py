@@ -18,7 +18,7 @@ from asepsis.experiments.store import Store, guarded, read_tensors, write_tensor
 
 def trace_name(spec: Experiment, numerics: str) -> str:
     """Name the trace of an experiment's attack-free twin."""
-    twin = spec.twin().model_copy(update={"probes": {}})
+    twin = spec.alone()
     return f"{twin.digest()}-{numerics}"
 
 

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from asepsis.experiments.results import Results
 from asepsis.report.claimed import claims_grid, source
+from asepsis.report.devices import print_devices
 from asepsis.report.findings import Finding, Scenario, Verdict, scenarios
 from asepsis.report.generated_terminal import print_generated
 from asepsis.report.grids import Cell, Grid
@@ -18,6 +19,7 @@ from asepsis.report.inspected import in_short as inspected
 from asepsis.report.lasting import in_short
 from asepsis.report.leak_figures import KINDS
 from asepsis.report.leaked import Block, blocks, leaked_lines
+from asepsis.report.matrix import print_matrix
 from asepsis.report.promised import promises
 from asepsis.report.sections import changes, rate_name
 from asepsis.report.sentences import MANY, SHARE, Note, caveats, headline
@@ -77,6 +79,8 @@ def print_results(results: Results, console: Console) -> None:
             console.print(printable(prior, "dim"))
         _print_leaks(blocks(scenario), console)
         print_generated(scenario, console)
+    print_matrix(results, console)
+    print_devices(results, console)
     claims = claims_grid(results)
     if claims.rows:
         console.print()

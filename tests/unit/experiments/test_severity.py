@@ -33,7 +33,7 @@ def run(tail: dict[str, float] | None = None, **about: Any) -> Run:
     return Run(Cell("s", "x", "mean", about.get("seed", 0), spec), lines)
 
 
-def leak(kind: str, by: str = "eve", **scores: float) -> float:
+def leak(kind: str, scores: dict[str, float], by: str = "eve") -> float:
     evidence = [{"by": by, "round": 0, "kind": kind, "scores": scores}]
     one = run(evidence=evidence, observe=[by])
     return harm(one, one, Goal.CONFIDENTIALITY, by)
@@ -90,7 +90,7 @@ def test_integrity_is_the_excess_over_the_twins_floor() -> None:
 def test_confidentiality_is_what_exceeds_the_uninformed_guess(
     kind: str, scores: dict[str, float], share: float
 ) -> None:
-    assert leak(kind, **scores) == pytest.approx(share, nan_ok=True)
+    assert leak(kind, scores) == pytest.approx(share, nan_ok=True)
 
 
 def test_who_watched_and_claimed_nothing_learned_nothing_and_who_did_not_watch_is_unknown() -> None:

@@ -1,0 +1,222 @@
+"""The threat matrix as tables: what each attack does, how hard it is to see, and what helps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from asepsis.experiments.detection import Detection
+from asepsis.experiments.matrix import Field, Matrix, Row, matrix, ranked
+from asepsis.experiments.results import Results
+from asepsis.experiments.severity import CUTOFFS, LEVELS
+from asepsis.metrics.intervals import Interval
+from asepsis.report.grids import Cell, Grid
+from asepsis.report.heat import shade
+from asepsis.report.side_by_side import printable, split_tables
+from asepsis.report.wording import number, without_paths
+
+SURVEY = "not public to us"
+"""What the survey says of an attack: its table cannot be had, and nothing is made up for it."""
+NOT_RUN = "–"
+HEADS = [
+    "goal",
+    "rank",
+    "attack",
+    "family",
+    "attacker",
+    "target",
+    "modality",
+    "severity without a defense",
+    "level",
+    "detection",
+    "survey: severity",
+    "survey: detection",
+    "best defense",
+    "left under it",
+    "worst defense",
+    "left under it",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """Attacks and defenses of one modality, and the numbered reasons for what is n/a."""
+
+    modality: str
+    grid: Grid
+    reasons: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What the report says of a threat matrix."""
+
+    grid: Grid
+    maps: list[Map]
+    cutoffs: list[str]
+    alone: bool
+
+
+def section(results: Results) -> Section | None:
+    """Return a study's threat matrix, ``None`` where it has none."""
+    found = matrix(results)
+    if not found.rows:
+        return None
+    alone = all(one.harm.n < 2 for row in found.rows for one in row.fields.values())
+    maps = [_map(found, modality) for modality in found.modalities]
+    return Section(table(found), maps, cutoffs(), alone)
+
+
+def cutoffs() -> list[str]:
+    """Write the cut-offs of severity, one line a goal."""
+    return [
+        f"{goal.value}: "
+        + ", ".join(
+            f"{name} from {100 * cut:.0f}" for name, cut in zip(LEVELS[1:], cuts, strict=True)
+        )
+        for goal, cuts in CUTOFFS.items()
+    ]
+
+
+def table(found: Matrix) -> Grid:
+    """Return the matrix: one row an attack and modality, ranked inside each goal."""
+    return Grid(HEADS, [_line(row, rank) for rank, row in _numbered(ranked(found.rows))])
+
+
+def _numbered(rows: list[Row]) -> Iterator[tuple[int, Row]]:
+    """Count inside every goal; what cannot be estimated has no rank (0)."""
+    counts: dict[str, int] = {}
+    for row in rows:
+        known = math.isfinite(row.bare.harm.mean)
+        counts[row.threat.goal] = counts.get(row.threat.goal, 0) + known
+        yield (counts[row.threat.goal] if known else 0), row
+
+
+def _line(row: Row, rank: int) -> list[Cell]:
+    threat, order = row.threat, row.ranked
+    best = order[0] if order else None
+    worst = order[-1] if len(order) > 1 else None
+    return [
+        Cell(threat.goal.value, threat.goal.value),
+        Cell(str(rank) if rank else NOT_RUN, rank or math.inf),
+        Cell(row.attack, row.attack),
+        *(Cell(text, text) for text in (threat.title, threat.attacker, threat.target)),
+        Cell(row.modality, row.modality),
+        _severity(row.bare),
+        Cell(row.bare.level or NOT_RUN, row.bare.harm.mean),
+        _detection(row),
+        Cell(SURVEY, SURVEY),
+        Cell(SURVEY, SURVEY),
+        *_defense(best),
+        *_defense(worst),
+    ]
+
+
+def _defense(item: tuple[str, Field] | None) -> list[Cell]:
+    if item is None:
+        return [Cell(NOT_RUN, ""), Cell(NOT_RUN, -math.inf)]
+    name, one = item
+    return [Cell(name, name), _severity(one)]
+
+
+def _severity(one: Field) -> Cell:
+    if one.reason:
+        return Cell("n/a", -math.inf, without_paths(one.reason))
+    if not one.level:
+        return Cell(NOT_RUN, -math.inf, "not run")
+    if not math.isfinite(one.harm.mean):
+        return Cell("n/e", -math.inf, "not estimable")
+    note = "the model did not learn, attacked or not" if one.untrained else one.level
+    return Cell(percent(one.harm) + ("*" if one.untrained else ""), one.harm.mean, note)
+
+
+def percent(found: Interval) -> str:
+    """Write a share with its interval, in percent.
+
+    Example:
+        >>> percent(Interval(0.25, 0.2, 0.3, 5)), percent(Interval(0.25, math.nan, math.nan, 1))
+        ('25.0 [20.0, 30.0]', '25.0')
+    """
+    mean, low, high = (number(100 * value, 1) for value in (found.mean, found.low, found.high))
+    return f"{mean} [{low}, {high}]" if math.isfinite(found.low) else mean
+
+
+def _detection(row: Row) -> Cell:
+    if row.found is None:
+        return Cell(NOT_RUN, math.inf, "no monitor listened")
+    one, informed = row.found.general, row.found.informed
+    if one.passive:
+        return Cell(one.word, math.inf)
+    hint = f"a defender who knows the attack: {_figures(informed)}"
+    order = -one.auc.mean if math.isfinite(one.auc.mean) else math.inf
+    return Cell(f"{one.word}: {_figures(one)}", order, hint)
+
+
+def _figures(one: Detection) -> str:
+    """Write a detector's AUC, and what it costs to find nearly all."""
+    if not math.isfinite(one.auc.mean):
+        return "not estimable"
+    return (
+        f"{one.detector}, AUC {percent(one.auc)}, false alarms {percent(one.false_alarms)} at "
+        f"recall {percent(one.recall)}"
+    )
+
+
+def _map(found: Matrix, modality: str) -> Map:
+    """Lay attacks out against defenses; reasons are numbered in the order of their first use."""
+    rows = found.of(modality)
+    stacks = list(dict.fromkeys(stack for row in rows for stack in row.fields))
+    said = [one.reason for row in rows for one in _in_order(row, stacks) if one.reason]
+    reasons = list(dict.fromkeys(said))
+    lines = [
+        [
+            Cell(row.threat.goal.value, row.threat.goal.value),
+            Cell(row.attack, row.attack, row.threat.title),
+            *(_tile(one, reasons) for one in _in_order(row, stacks)),
+        ]
+        for row in rows
+    ]
+    heads = ["goal", "attack", *stacks]
+    return Map(modality, Grid(heads, lines), [without_paths(text) for text in reasons])
+
+
+def _in_order(row: Row, stacks: list[str]) -> list[Field]:
+    return [row.fields.get(stack, Field()) for stack in stacks]
+
+
+def _tile(one: Field, reasons: list[str]) -> Cell:
+    if one.reason:
+        number_ = reasons.index(one.reason) + 1
+        return Cell(f"n/a ({number_})", -math.inf, without_paths(one.reason), "none")
+    cell = _severity(one)
+    shown = shade(one.harm.mean) if one.known else "none"
+    return Cell(f"{cell.text} {one.level}".strip(), cell.order, cell.hint, shown)
+
+
+def print_matrix(results: Results, console: Console) -> None:
+    """Print a study's threat matrix, where it has one: a table a modality, and its reasons."""
+    found = section(results)
+    if found is None:
+        return
+    for item in found.maps:
+        console.print()
+        console.print(printable(f"Threat matrix, {item.modality}: {MEASURED}", "bold"))
+        for made in _tables(item, console.width):
+            console.print(made)
+        for place, reason in enumerate(item.reasons, 1):
+            console.print(printable(f" ({place}) n/a: {reason}", "dim"))
+    for line in found.cutoffs:
+        console.print(printable(f" {line}", "dim"))
+
+
+MEASURED = "harm in % (see cut-offs), ranked inside one goal"
+
+
+def _tables(item: Map, width: int) -> list[Table]:
+    names = [f"{row[1].text} ({row[0].text})" for row in item.grid.rows]
+    cells = [[cell.text for cell in row[2:]] for row in item.grid.rows]
+    return split_tables("attack", names, item.grid.heads[2:], cells, width)
