@@ -6,6 +6,7 @@ import ast
 import doctest
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from asepsis.testing import check_update_attack
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "src" / "asepsis"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TUTORIAL = ROOT / "docs" / "tutorials" / "researcher.md"
 STANDS_IN = {"pneumoniamnist": "phantom", "heart-disease": None}
 IMPORTS = """
 from collections.abc import Mapping
@@ -37,11 +39,11 @@ from asepsis.core.updates import State
 FENCE = re.compile(r"(<!-- not run -->\n+)?^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def blocks(language: str) -> list[object]:
+def blocks(language: str, pages: Sequence[Path] = PAGES) -> list[object]:
     """Return every block of a language as a test parameter, named by page and place."""
     return [
         pytest.param(found[3], id=f"{page.stem}-{number}")
-        for page in PAGES
+        for page in pages
         for number, found in enumerate(FENCE.finditer(page.read_text(encoding="utf-8")))
         if found[2] == language and not found[1]
     ]
@@ -56,9 +58,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ASEPSIS_DATA", raising=False)
 
 
-def run(program: str) -> dict[str, Any]:
-    """Run a program as if it stood in a file of its own and return its names."""
-    names: dict[str, Any] = {"__name__": "shown"}
+def run(program: str, names: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Run a program as if it stood in a file of its own, or went on there; return its names."""
+    names = {"__name__": "shown"} if names is None else names
     exec(compile(program, "<documentation>", "exec", dont_inherit=True), names)
     return names
 
@@ -110,9 +112,25 @@ def test_every_experiment_shown_fits_together(text: str, tmp_path: Path) -> None
             assemble(resolve(spec.model_copy(update={"dataset": dataset}))[0])
 
 
-@pytest.mark.parametrize("text", blocks("python"))
+@pytest.mark.parametrize("text", blocks("python", [page for page in PAGES if page != TUTORIAL]))
 def test_every_program_shown_runs(text: str) -> None:
     run(text)
+
+
+def test_the_tutorial_for_researchers_runs_from_top_to_bottom() -> None:
+    page = TUTORIAL.read_text(encoding="utf-8")
+    programs = [found[3] for found in FENCE.finditer(page) if found[2] == "python"]
+    assert len(programs) > 5
+    own = {(kind, name) for kind, name in re.findall(r'@register\("([\w-]+)", "([\w-]+)"\)', page)}
+    assert {kind for kind, _ in own} == {"attack", "aggregator", "task"}
+    names: dict[str, Any] = {"__name__": "shown"}
+    try:
+        for program in programs:
+            run(program, names)
+    finally:
+        for kind, name in own:
+            unregister(kind, name)
+    assert names["results"].frame()["status"].eq("success").all()
 
 
 def test_the_map_names_files_and_functions_that_exist() -> None:
@@ -151,7 +169,7 @@ def test_the_attack_that_contributors_are_shown_keeps_its_promises() -> None:
     assert "mirror" not in [entry.name for entry in entries("attack")]
 
 
-@pytest.mark.parametrize("page", [*PAGES[1:], ROOT / "CONTRIBUTING.md"], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.stem)
 def test_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
