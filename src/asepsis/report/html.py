@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from asepsis.experiments.results import Results
 from asepsis.experiments.store import write_atomic
 from asepsis.metrics.measures import MATERIAL, MATERIAL_SHARE
 from asepsis.report import claimed, sections
-from asepsis.report.blocks import block, sentence
-from asepsis.report.findings import PLANTED, scenarios
-from asepsis.report.generated_section import section
-from asepsis.report.grids import Grid
+from asepsis.report.blocks import gathered, sentence
+from asepsis.report.brief import brief
+from asepsis.report.findings import PLANTED
+from asepsis.report.matrix import section as matrix_section
 from asepsis.report.page import page
-from asepsis.report.provenance import all_public, public
+from asepsis.report.provenance import all_public
 from asepsis.report.sentences import Note, caveats, headline
 from asepsis.report.toml_text import study_toml
 from asepsis.report.wording import without_paths
+from asepsis.report.words import words
 
 
 def write_report(results: Results, path: Path, *, include_patient_data: bool = False) -> Path:
@@ -40,20 +42,8 @@ def write_report(results: Results, path: Path, *, include_patient_data: bool = F
 def render(results: Results, *, include_patient_data: bool = False) -> str:
     """Return the page; the same results give the same text."""
     open_to_all = all_public(results)
-    blocks = [
-        block(results, scenario, number, include_patient_data)
-        for number, scenario in enumerate(scenarios(results))
-    ]
-    for item in blocks:
-        item.generated = section(
-            results,
-            item.scenario,
-            item.name,
-            pictured=include_patient_data or public(item.scenario.runs),
-            share=1 / len(blocks),
-        )
-        if item.generated is not None:
-            item.beside = Grid([], [])  # about answers, and a generator gives none
+    blocks = gathered(results, patients=include_patient_data)
+    told_of = [item.scenario for item in blocks]
     relative = [b.scenario.scale.label for b in blocks if b.scenario.scale.measure.relative]
     notes = [Note(without_paths(note.text), note.loud) for note in caveats(results)]
     study = results.study
@@ -63,6 +53,9 @@ def render(results: Results, *, include_patient_data: bool = False) -> str:
         title=study.title or study.name,
         headline=[sentence(line) for line in headline(results)],
         blocks=blocks,
+        matrix=matrix_section(results),
+        brief=[replace(p, answer=without_paths(p.answer)) for p in brief(results, told_of)],
+        words=words(told_of),
         loud=[note for note in notes if note.loud],
         quiet=[note for note in notes if not note.loud],
         marked=include_patient_data and not open_to_all,

@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-SCRIPTS = ("sort.js",)
+SCRIPTS = ("sort.js", "save.js")
 
 
 def page(template: str, **values: Any) -> str:

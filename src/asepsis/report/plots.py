@@ -10,7 +10,7 @@ import io
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from asepsis.core.errors import MissingExtraError
 from asepsis.core.samples import Array
 from asepsis.experiments.results import Run
 from asepsis.metrics.intervals import t_interval
+from asepsis.report.again import Recipe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,15 +51,21 @@ class Curve:
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure that a page shows as it is."""
+    """A figure that a page shows as it is, and how to make it again; ``name`` is that of its files.
+
+    The drawing itself is kept for files in other formats.
+    """
 
     title: str
     svg: Markup
+    name: str = ""
+    drawing: Figure | None = field(default=None, repr=False, compare=False)
+    recipe: Recipe | None = None
 
 
 def finished(figure: Figure, name: str, title: str) -> Plot:
     """Make a figure ready for a page, under ids of its own."""
-    return Plot(title, Markup(inline(svg(figure), name, title)))
+    return Plot(title, Markup(inline(svg(figure), name, title)), name, figure)
 
 
 def curve(label: str, runs: Sequence[Run], metric: str) -> Curve:
