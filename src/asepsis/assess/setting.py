@@ -12,6 +12,7 @@ from asepsis.assess.spec import AssessSpec
 from asepsis.core.errors import ConfigError, DataError
 from asepsis.core.registry import build
 from asepsis.core.samples import DataFacts, Kind
+from asepsis.data.guarded import load_guarded
 from asepsis.experiments.resolve import divided, public
 from asepsis.experiments.spec import Component, Experiment, parse
 

@@ -133,7 +133,8 @@ def _write(
 def _folder(name: str, *, resume: bool) -> Path:
     import re
 
-    base = Path("results") / f"assess-{re.sub(r'[^\w-]+', '-', name).strip('-') or 'federation'}"
+    plain = re.sub(r"[^\w-]+", "-", name).strip("-") or "federation"
+    base = Path("results") / f"assess-{plain}"
     earlier = sorted(path.parent for path in base.glob("*/progress.json")) if resume else []
     return earlier[-1] if earlier else base / time.strftime("%Y%m%d-%H%M%S")
 
