@@ -309,6 +309,8 @@ def protocol_rows(scenario: Scenario) -> list[tuple[str, str]]:
 def _hostile(scenario: Scenario) -> list[tuple[str, str]]:
     threats = {finding.group.runs[0].cell.spec.threat for finding in scenario.findings}
     said = [_threat(threat) for threat in sorted(threats, key=str)]
+    if any(run.resolved.get("role") == "interceptor" for run in scenario.runs):
+        said.append("an interceptor on the wire, who is no hospital")
     return [("threat", "; ".join(dict.fromkeys(said)))]
 
 
