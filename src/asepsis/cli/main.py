@@ -12,6 +12,9 @@ from asepsis.cli import (
     compose,
     data,
     doctor,
+    export,
+    frame,
+    init,
     leaderboard,
     ledger,
     privacy,
@@ -35,6 +38,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(ledger.app, name="ledger")
+app.command("init", epilog="Example: asepsis init patients.csv")(init.init)
 app.command("run", epilog="Example: asepsis run quickstart --seeds 5 --out results/mine")(
     results.run
 )
@@ -52,6 +56,12 @@ app.command("leaderboard", epilog="Example: asepsis leaderboard results --metric
     leaderboard.leaderboard
 )
 app.command("view", epilog="Example: asepsis view results")(view.view)
+app.command("export", epilog="Example: asepsis export results/mine/monday --out figures")(
+    export.export
+)
+app.command("frame", epilog="Example: asepsis frame results/mine/monday --out runs.parquet")(
+    frame.frame
+)
 app.command("list", epilog="Example: asepsis list attacks --json")(shelf.list_)
 app.command("show", epilog="Example: asepsis show attack alie")(shelf.show)
 app.command("compose", epilog="Example: asepsis compose --rule krum")(compose.compose)
