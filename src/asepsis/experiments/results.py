@@ -15,6 +15,7 @@ import pandas as pd
 from asepsis.core.errors import ConfigError
 from asepsis.experiments.attacked import attacked
 from asepsis.experiments.device_table import Measured, read_devices
+from asepsis.experiments.frames import round_rows, run_rows
 from asepsis.experiments.learning import DISTANCE, gain
 from asepsis.experiments.naming import Labels
 from asepsis.experiments.patients import screen_of
@@ -252,7 +253,11 @@ class Results:
 
     def frame(self) -> pd.DataFrame:
         """One row a run: labels, status, last round and mean of the last rounds, cost."""
-        return pd.DataFrame([_row(run) for run in self.runs])
+        return pd.DataFrame(run_rows(self.runs))
+
+    def rounds_frame(self) -> pd.DataFrame:
+        """One row a run and round: labels, who attacked, every figure, cost."""
+        return pd.DataFrame(round_rows(self.runs))
 
 
 def floor_of(run: Run, twin: Run, read: Callable[[Run, str], T], metric: str = "asr") -> T:
@@ -308,32 +313,6 @@ def _void_share(run: Run, rounds: list[int]) -> float:
 
 def _options(spec: Experiment) -> str:
     return spec.model_copy(update={"seed": 0, "partition_seed": None}).digest()
-
-
-def _of_probe(name: str) -> bool:
-    """Whether a twin's figure is about an attack that nobody made."""
-    return name.startswith("floor") and "/" in name
-
-
-def _row(run: Run) -> dict[str, Any]:
-    cell, footer = run.cell, run.footer
-    labels = dict(cell.labels)
-    metrics = {n: v for n, v in footer.get("tail", {}).items() if not _of_probe(n)}
-    last = {f"{n}_last": v for n, v in footer.get("last", {}).items() if not _of_probe(n)}
-    return {
-        "scenario": cell.scenario,
-        "attack": cell.attack,
-        "defense": cell.defense,
-        **labels,
-        "seed": cell.seed,
-        "status": footer["status"],
-        "message": footer.get("message", ""),
-        **metrics,
-        **last,
-        "void_rounds": footer.get("void_rounds", math.nan),
-        "seconds_per_round": math.fsum(run.seconds().values()),
-        "protocol": run.resolved.get("protocol", ""),
-    }
 
 
 def plan_table(plan: Plan, engine: str, *, pseudonyms: bool = False) -> dict[str, Any]:
