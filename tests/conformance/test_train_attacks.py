@@ -21,6 +21,10 @@ from asepsis.federation.round import RoundOutcome, play_round
 
 ATTACKS: dict[str, tuple[dict[str, Any], ...]] = {
     "a3fl": ({"trigger_steps": 4, "unlearn_every": 2, "unlearn_epochs": 1}, {"balance": 0.0}),
+    "adaptive-poisoning": (
+        {"calls": 3},
+        {"inner": {"name": "inverted-loss", "steps": 3}, "calls": 3},
+    ),
     "feature-collision": ({"steps": 3}, {"steps": 3, "refresh": 1, "target": 2, "opacity": 0.0}),
     "generator-poison": ({"steps": 2}, {"mode": "one-to-one", "source": 2, "steps": 0}),
     "gradient-matching": ({"steps": 2, "restarts": 1}, {"steps": 2, "refresh": 1, "poisons": 2}),
@@ -82,7 +86,7 @@ def parts(attack: TrainAttack, kind: Kind) -> Parts:
         trainer=build("trainer", {"name": "sgd", "steps": 2, "batch_size": 8}),
         pipeline=build_pipeline(["mean"]),
         server=build("server-optimizer", "fedavg"),
-        threat=ThreatModel(clients=(1, 2), starts_at=1),
+        threat=ThreatModel(clients=(1, 2), starts_at=1, knows_defense=True),
         attack=attack,
         schedule=Schedule(rounds=3),
         streams=Streams(0),
