@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from asepsis.core.errors import ConfigError, StoreError
+from pydantic import ValidationError
+
+from asepsis.core.errors import StoreError
 from asepsis.experiments.devices import DeviceCost, device_cost
 from asepsis.experiments.patients import message_of
-from asepsis.experiments.spec import Strict, parse
+from asepsis.experiments.spec import Strict
 from asepsis.experiments.store import Store, guarded, write_atomic
 from asepsis.experiments.version import code_version
 
@@ -50,15 +52,13 @@ def read_devices(store: Store) -> tuple[Measured, ...]:
     with guarded(path):
         content = path.read_bytes() if path.stat().st_size <= LARGEST else b""
     try:
-        table: dict[str, Any] = json.loads(content)
-        made: _Table = parse(_Table, table, "devices")
-    except (ConfigError, RecursionError, TypeError, ValueError):
+        return _Table.model_validate_json(content, strict=True).costs
+    except ValidationError:
         raise StoreError(
             "the costs of devices are damaged",
             place=str(path),
             fix="delete the file and run the study again with --resume: it is measured anew",
         ) from None
-    return made.costs
 
 
 def measure_devices(plan: Plan, store: Store, *, pseudonyms: bool = False) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from asepsis.core.blocks import array
-from asepsis.core.channel import Carried, Channel
+from asepsis.core.channel import Carried, Channel, Message
 from asepsis.core.updates import Individual, Rows
 from asepsis.defenses.masking.carrying import MaskedRound
 from asepsis.defenses.masking.client import Client
@@ -76,10 +76,14 @@ class WithSignature:
 
     def send(self, row: Tensor, side: Mapping[str, float]) -> object:
         """Sign the message."""
+        text = told(self.message(row, side), self.channel)
+        return key_of(self.channel, self.client).sign(text)
+
+    def message(self, row: Tensor, side: Mapping[str, float]) -> Message:
+        """Return what is signed."""
         names = {name: _one(value) for name, value in side.items()}
         update = Individual((self.client,), Rows(row[None]), _one(self.weight), names)
-        message = messages_of(update, self.channel)[self.client]
-        return key_of(self.channel, self.client).sign(told(message, self.channel))
+        return messages_of(update, self.channel)[self.client]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,9 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from asepsis.core.channel import Channel, fingerprint
 from asepsis.core.contracts import Plan
@@ -39,6 +41,9 @@ LONGEST = 1800.0
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 CHILD = "from asepsis.experiments.device_child import main; main()"
 
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
 
 @dataclass(frozen=True, slots=True)
 class DeviceCost:
@@ -53,16 +58,16 @@ class DeviceCost:
     user's own patients to be written down. ``note`` says what is not in the figures.
     """
 
-    bytes_up: int
-    bytes_down: int
-    seconds: float
-    training: float
-    protection: float
-    sending: float
-    memory_mib: float
-    imports_mib: float
-    hospital: int
-    samples: int | None
+    bytes_up: Count
+    bytes_down: Count
+    seconds: Amount
+    training: Amount
+    protection: Amount
+    sending: Amount
+    memory_mib: Amount
+    imports_mib: Amount
+    hospital: Count
+    samples: Count | None
     note: str = ""
 
 
