@@ -128,3 +128,16 @@ def test_an_interceptor_takes_no_hostile_hospitals_where_it_is_asked_for_by_name
     alone = lines(threat={"role": "interceptor", "starts_at": 1, "every": 2})
     beside = lines(threat={"hostile": 2, "starts_at": 1, "every": 2})
     assert alone[-1]["result"]["row"] == beside[-1]["result"]["row"]
+
+
+def test_it_sits_between_hospitals_that_train_a_generator_too() -> None:
+    made = lines(
+        dataset="phantom",
+        task="generation",
+        model="dcgan",
+        trainer={"name": "gan", "steps": 1, "batch_size": 4},
+        federation={"hospitals": 3, "rounds": 2},
+        threat={},
+    )
+    assert [len(line["result"]["intercepted"]) for line in made[1:-1]] == [2, 2]
+    assert made[-1]["result"]["activation"][0]["changed"] == pytest.approx(2 / 3)
