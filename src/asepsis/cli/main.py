@@ -17,10 +17,12 @@ from asepsis.cli import (
     init,
     leaderboard,
     ledger,
+    model,
     privacy,
     purge,
     results,
     shelf,
+    track,
     view,
 )
 from asepsis.core.errors import AsepsisError
@@ -62,8 +64,10 @@ app.command("export", epilog="Example: asepsis export results/mine/monday --out 
 app.command("frame", epilog="Example: asepsis frame results/mine/monday --out runs.parquet")(
     frame.frame
 )
+app.command("track", epilog="Example: asepsis track results/mine/monday --to mlflow")(track.track)
 app.command("list", epilog="Example: asepsis list attacks --json")(shelf.list_)
 app.command("show", epilog="Example: asepsis show attack alie")(shelf.show)
+app.command("model", epilog="Example: asepsis model net.onnx --json")(model.model)
 app.command("compose", epilog="Example: asepsis compose --rule krum")(compose.compose)
 app.command(
     "epsilon",

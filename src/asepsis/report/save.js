@@ -1,11 +1,13 @@
 // What is shown can be kept: tables as CSV, plots as SVG, made here without any network.
-const FORMULA = /^ *[=+\-@\t\r\n]/;
+const FORMULA = /^ *[=+\-@]/;
+const CONTROL = /[\x00-\x1f\x7f-\x9f]+/g;
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?%?$/;
 const FIGURE = /^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/;
 
-function csvField(text) {
+function csvField(raw) {
+  const text = raw.replace(CONTROL, " ");
   const safe = FORMULA.test(text) && !NUMBER.test(text) ? "'" + text : text;
-  return /[",\r\n]/.test(safe) ? '"' + safe.replaceAll('"', '""') + '"' : safe;
+  return /[",]/.test(safe) ? '"' + safe.replaceAll('"', '""') + '"' : safe;
 }
 
 function csvOf(table) {

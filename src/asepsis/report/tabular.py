@@ -14,7 +14,7 @@ import re
 from asepsis.report.grids import Grid
 from asepsis.report.wording import MINUS
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+FORMULA = ("=", "+", "-", "@")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?%?")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 VALUE = " [value]"
@@ -105,12 +105,15 @@ def _figure(order: float | str) -> str:
 def plain(text: str) -> str:
     """Keep a spreadsheet from taking text for a formula; numbers stay numbers.
 
+    Control characters, line breaks among them, become a space.
+
     Example:
         >>> plain("=SUM(A1)"), plain("-0.5"), plain("-0.5 of it"), plain("krum")
         ("'=SUM(A1)", '-0.5', "'-0.5 of it", 'krum')
     """
-    risky = text.lstrip(" ").startswith(FORMULA) and not NUMBER.fullmatch(text)
-    return "'" + text if risky else text
+    shown = CONTROL.sub(" ", text)
+    risky = shown.lstrip(" ").startswith(FORMULA) and not NUMBER.fullmatch(shown)
+    return "'" + shown if risky else shown
 
 
 def latex_text(grid: Grid, caption: str, label: str) -> str:
