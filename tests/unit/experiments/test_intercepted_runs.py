@@ -9,11 +9,13 @@ import pytest
 
 import asepsis
 from asepsis.core.errors import ConfigError
+from asepsis.experiments.resolve import resolve
 from asepsis.experiments.results import Group, load_results
 from asepsis.experiments.run import RunOptions, run_experiment
 from asepsis.experiments.spec import Experiment, parse
 from asepsis.experiments.store import results_of
 from asepsis.experiments.summary import detection
+from asepsis.federation.build import check
 
 TABLE: dict[str, Any] = {
     "dataset": "breast-cancer",
@@ -130,14 +132,15 @@ def test_an_interceptor_takes_no_hostile_hospitals_where_it_is_asked_for_by_name
     assert alone[-1]["result"]["row"] == beside[-1]["result"]["row"]
 
 
-def test_it_sits_between_hospitals_that_train_a_generator_too() -> None:
-    made = lines(
-        dataset="phantom",
-        task="generation",
-        model="dcgan",
-        trainer={"name": "gan", "steps": 1, "batch_size": 4},
-        federation={"hospitals": 3, "rounds": 2},
-        threat={},
-    )
-    assert [len(line["result"]["intercepted"]) for line in made[1:-1]] == [2, 2]
-    assert made[-1]["result"]["activation"][0]["changed"] == pytest.approx(2 / 3)
+def test_it_fits_hospitals_that_train_a_generator_too() -> None:
+    table = {
+        "dataset": "phantom",
+        "task": "generation",
+        "model": "dcgan",
+        "trainer": {"name": "gan", "steps": 1, "batch_size": 4},
+        "federation": {"hospitals": 3, "rounds": 2},
+        "threat": {},
+    }
+    check(resolve(parse(Experiment, {**TABLE, **table}))[0])
+    with pytest.raises(ConfigError, match="generation"):
+        check(resolve(parse(Experiment, {**TABLE, **table, "attack": "dlg"}))[0])
