@@ -1,0 +1,1 @@
+"""Networks exported for use elsewhere: looked at, never run."""
