@@ -15,10 +15,10 @@ import asepsis
 EXPERIMENT = {
     "partition": "iid",
     "model": "mlp",
-    "trainer": {"name": "sgd", "lr": 0.1, "epochs": 10, "batch_size": 8},
+    "trainer": {"name": "sgd", "lr": 0.1, "epochs": 20, "batch_size": 8},
     "federation": {"hospitals": 4, "rounds": 6},
     "observe": [{"name": "loss-mia", "when": {"starts_at": 5}}],
-    "candidates": {"members": 40},
+    "candidates": {"members": 20},
 }
 CHANNELS = {
     "plain": ["mean"],
@@ -29,10 +29,10 @@ KEYS = ("auc", "blind_low", "blind_high")
 
 
 def write_patients(path: Path) -> None:
-    """Write 800 patients whose outcome has nothing to do with their values."""
+    """Write 400 patients whose outcome has nothing to do with their values."""
     rng = np.random.default_rng(1)
-    inputs = rng.normal(size=(800, 60)).astype(np.float32)
-    np.savez(path, images=inputs, labels=rng.integers(0, 2, 800))
+    inputs = rng.normal(size=(400, 30)).astype(np.float32)
+    np.savez(path, images=inputs, labels=rng.integers(0, 2, 400))
 
 
 def main(seeds: int = 1) -> None:

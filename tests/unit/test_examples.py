@@ -12,7 +12,8 @@ import pytest
 from asepsis.core.registry import unregister
 
 SCRIPTS = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.py"))
-SEEDS = {"membership_audit": 1}
+SEEDS = {"hiding_and_robustness": 1}
+LONG = {"assess_federation", "membership_audit"}
 OWN = (("attack", "turn-largest"), ("aggregator", "inner-half"))
 
 
@@ -25,7 +26,10 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ASEPSIS_DATA", raising=False)
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+QUICK = [path for path in SCRIPTS if path.stem not in LONG]
+
+
+@pytest.mark.parametrize("script", QUICK, ids=lambda path: path.stem)
 def test_every_example_runs(script: Path, capsys: pytest.CaptureFixture[str]) -> None:
     try:
         runpy.run_path(str(script))["main"](seeds=SEEDS.get(script.stem, 2))
