@@ -25,10 +25,10 @@ class AdaptivePoisoning:
     """Train on poisoned data, and ask the defense in use how far that update may go.
 
     Hostile hospitals train as ``inner`` does, or on what it makes of their data; p = mean of their
-    rows - mean of the honest rows. Rows sent: ``mean(honest) + gamma p``, the same for all m, ``[m, d]``; gamma is
-    found as in ``adaptive``, and is at most ``n / (lr_server m)``, with which a mean of n rows
-    becomes the poisoned one. Recorded: ``gamma``, ``moved``, ``calls``, and ``inactive`` where
-    gamma is 0.
+    rows - mean of the honest rows. Rows sent: ``mean(honest) + gamma p``, the same for all m,
+    ``[m, d]``; gamma is found as in ``adaptive``, and is at most ``n / (lr_server m)``, with which
+    a mean of n rows becomes the poisoned one. Recorded: ``gamma``, ``moved``, ``calls``, and
+    ``inactive`` where gamma is 0.
 
     Raises ConfigError where nobody says which defense is in use, and when ``inner`` neither poisons
     data nor trains, crafts updates, or has a trigger (``adaptive-backdoor`` is for those).
