@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+from xml.etree import ElementTree
 
 import pytest
 
 import asepsis
+from asepsis.experiments.results import load_results
+from asepsis.report.export import export
 from asepsis.report.html import write_report
 
 if TYPE_CHECKING:
@@ -230,3 +233,73 @@ def test_all_text_stands_out_from_its_ground(browser: Browser, report: Path, sch
         found = page.evaluate(CONTRAST)
     assert len(found) > 50
     assert [(ratio, text) for ratio, text in found if ratio < 4.5] == []
+
+
+QUESTIONS = ("attacked", "broke", "held", "leaks", "cost", "sure", "not known")
+
+
+@pytest.mark.parametrize(("width", "height"), [(1200, 800), (390, 844)])
+def test_the_first_screen_answers_every_question(
+    browser: Browser, report: Path, width: int, height: int
+) -> None:
+    with opened(browser, report, width) as page:
+        page.set_viewport_size({"width": width, "height": height})
+        points = page.locator(".brief > div")
+        assert points.count() == len(QUESTIONS)
+        for number, word in enumerate(QUESTIONS):
+            assert word in points.nth(number).locator("dt").inner_text()
+            assert points.nth(number).locator("dd").inner_text().strip()
+        box = points.last.bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] <= height
+
+
+def test_maps_say_the_same_without_color(browser: Browser, report: Path) -> None:
+    with opened(browser, report, 1280) as page:
+        fields = page.locator("table.heat tbody td:not(:first-child), table.map td")
+        assert fields.count() > 9
+        assert all(text.strip() for text in fields.all_inner_texts())
+
+
+def test_tables_and_plots_can_be_kept_without_a_network(browser: Browser, report: Path) -> None:
+    with opened(browser, report, 1280) as page:
+        tables, plots = page.locator(".scroll > table"), page.locator(".plots svg")
+        assert page.locator("button.save", has_text="CSV").count() == tables.count()
+        assert page.locator("button.save", has_text="SVG").count() == plots.count()
+        with page.expect_download() as begun:
+            page.locator("[data-file='s0-findings']").locator("..").locator(
+                "+ button.save"
+            ).evaluate("it => it.click()")
+        name = begun.value.suggested_filename
+        assert name == "s0-findings.csv"
+        saved = begun.value.path().read_text(encoding="utf-8")
+        with page.expect_download() as begun:
+            page.locator(".plots svg + button.save").first.press("Enter")
+        drawn = ElementTree.fromstring(begun.value.path().read_text(encoding="utf-8"))
+        assert drawn.tag == "{http://www.w3.org/2000/svg}svg"
+        assert "var(" not in ElementTree.tostring(drawn, encoding="unicode")
+    files = {
+        path.name: path for path in export(load_results(report.parent), report.parent / "files")
+    }
+    assert saved == files[name].read_text(encoding="utf-8")
+
+
+def test_it_prints_unfolded_and_light(browser: Browser, report: Path) -> None:
+    with opened(browser, report, 1280, "dark") as page:
+        assert page.pdf().startswith(b"%PDF-")
+        page.emulate_media(media="print")
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert ground == "rgb(255, 255, 255)"
+        page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+        folded = page.locator("details:not([open])")
+        assert folded.count() == 0
+        page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+        assert folded.count() > 0
+
+
+def test_every_recipe_opens_by_keyboard(browser: Browser, report: Path) -> None:
+    with opened(browser, report, 1280) as page:
+        fold = page.locator("details.again").first
+        fold.locator("summary").press("Enter")
+        assert "asepsis run s0.toml" in fold.inner_text()
+        assert "[[scenarios]]" in fold.inner_text()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -245,7 +245,7 @@ def _losses(run: Run, finding: Finding, name: str) -> Plot:
             axes.axvline(start + 0.5, color=INK, lw=1, ls=(0, (2, 2)))
     plots.legend(figure)
     made = plots.finished(figure, name, _said(run, finding, caught))
-    return Plot(made.title, Markup(shortened(made.svg)))
+    return replace(made, svg=Markup(shortened(made.svg)))
 
 
 def shortened(svg: str) -> str:

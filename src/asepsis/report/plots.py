@@ -65,7 +65,9 @@ class Plot:
 
 def finished(figure: Figure, name: str, title: str) -> Plot:
     """Make a figure ready for a page, under ids of its own."""
-    return Plot(title, Markup(inline(svg(figure), name, title)), name, figure)
+    shown = Markup(inline(svg(figure), name, title))
+    figure.set_layout_engine("none")  # laid out once: files look like the page
+    return Plot(title, shown, name, figure)
 
 
 def curve(label: str, runs: Sequence[Run], metric: str) -> Curve:
