@@ -36,6 +36,7 @@ OTHERWISE = {
     "lfighter": "it looks at labels flipped in the output layer: see its own tests",
     "deepsight": "it looks at how uniform the training data were: see its own tests",
     "exclude": "it drops whom it is told to, and by default is told nobody: see its own tests",
+    "monitor": "it only looks: see its own tests",
 }
 """Stages that this attack does not concern."""
 JUDGES = [e for e in STAGES if e.kind in ("aggregator", "screen")]

@@ -1,4 +1,4 @@
-"""Costs of one hospital on the page and in the terminal."""
+"""Costs of one hospital on the page and in the terminal; and monitors, which cost nothing."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from asepsis.experiments.device_table import Measured
 from asepsis.experiments.devices import DeviceCost
 from asepsis.experiments.results import Results
 from asepsis.report.devices import LEFT_OUT, devices_grid, print_devices
+from asepsis.report.findings import scenarios
 from asepsis.report.html import render
 
 COST = DeviceCost(
@@ -73,3 +74,15 @@ def test_page_and_terminal_have_the_table_only_where_something_was_measured() ->
     assert "cost to one hospital, per round" in said
     assert "12.3" in said
     assert "Cost to one hospital, per round" in render(results)
+
+
+def test_a_monitor_is_no_inactive_defense_and_hides_no_baseline() -> None:
+    results = make(rules=("monitor", "multi-krum"), active=False, changed=0.0)
+    findings = [f for one in scenarios(results) for f in one.findings if f.attacked]
+    idle = {finding.defense: finding.idle for finding in findings}
+    assert idle == {"monitor": [], "multi-krum": ["multi-krum"]}
+    [scenario] = scenarios(make(rules=("multi-krum", "mean")))
+    watched = [
+        replace(finding, defense=f"monitor + {finding.defense}") for finding in scenario.findings
+    ]
+    assert replace(scenario, findings=watched).baseline == "monitor + mean"
