@@ -49,7 +49,8 @@ class Estimate:
 class Pace:
     """Seconds of one experiment's parts, and how many of its rounds are attacked.
 
-    ``judges`` is what only the first run of a seed spends: whoever judges images is trained once.
+    ``judges`` is what only the first run of a seed spends: whoever judges images is trained once;
+    ``watching`` what all rounds take longer in which somebody looks.
     """
 
     setup: float
@@ -58,6 +59,7 @@ class Pace:
     scoring: float
     hostile: int
     judges: float = 0.0
+    watching: float = 0.0
 
     def seconds(self, cell: Cell, shared: int = 0) -> float:
         """Return the time of a run whose first ``shared`` rounds another run has played."""
@@ -66,7 +68,7 @@ class Pace:
         clean = max(rounds - self.hostile - shared, 0)
         scored = (rounds - shared) / spec.evaluation.every
         played = clean * self.honest + self.hostile * self.attacked
-        return self.setup + played + scored * self.scoring
+        return self.setup + played + scored * self.scoring + self.watching
 
 
 def estimate(plan: Plan, how: RunOptions) -> Estimate:
@@ -147,15 +149,29 @@ def _timed(
     rounds = range(federation.schedule.rounds)
     hostile = [t for t in rounds if federation.attacked(t)]
     calm = next((t for t in reversed(rounds) if t not in set(hostile)), None)
-    attacked, state = _round(federation, engine, hostile[0] if hostile else None, device)
-    honest, calm_state = _round(federation, engine, calm, device)
+    alone = replace(federation, observers={})
+    attacked, state = _round(alone, engine, hostile[0] if hostile else None, device)
+    honest, calm_state = _round(alone, engine, calm, device)
+    watching = _watching(federation, engine, honest, device)
     last = state or calm_state
     scoring = judges = 0.0
     if last is not None:
         judges, once = _once(oracle, federation, last, rounds[-1])
         scoring = _scoring(oracle, last, rounds[-1])
         setup += max(once - scoring, 0.0)  # what scoring needs, and every run makes once
-    return Pace(setup, honest, attacked, scoring, len(hostile), judges)
+    return Pace(setup, honest, attacked, scoring, len(hostile), judges, watching)
+
+
+def _watching(federation: Federation, engine: Engine, alone: float, device: str) -> float:
+    """Return by how much rounds are longer in which somebody looks; equal ones are timed once."""
+    looks: Counter[tuple[str, ...]] = Counter()
+    first: dict[tuple[str, ...], int] = {}
+    for number in range(federation.schedule.rounds):
+        who = tuple(name for name, one in federation.observers.items() if one.when.active(number))
+        looks[who] += bool(who)
+        first.setdefault(who, number)
+    times = {who: _round(federation, engine, first[who], device)[0] for who in looks if who}
+    return sum(max(seconds - alone, 0.0) * looks[who] for who, seconds in times.items())
 
 
 def _once(

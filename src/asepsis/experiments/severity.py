@@ -54,6 +54,7 @@ def harm(run: Run, twin: Run, goal: Goal, by: str | None = None) -> float:
 def leakage(run: Run, by: str) -> float:
     """Return what an observer learned: 0 what is known without looking, 1 certainty.
 
+    Who errs more than who does not look is below 0, at least -1: how far off says nothing.
     Membership: twice what its AUC exceeds the blind classifier's by (or 0.5, where that is more).
     Inversion: share of reconstructed inputs beyond the share that the better prior without any
     gradient reaches. Property and labels: the share of the better uninformed guess's error that it
@@ -66,7 +67,7 @@ def leakage(run: Run, by: str) -> float:
     if by not in kinds:
         return 0.0 if run.ok and by in watching(run) else math.nan
     read = _READERS.get(kinds[by])
-    return _capped(read(scored(run, by))) if read else math.nan
+    return _capped(read(scored(run, by)), least=-1.0) if read else math.nan
 
 
 def level(goal: Goal, value: float) -> str:
@@ -104,8 +105,8 @@ def _loss(run: Run, twin: Run) -> float:
     return _capped(lost / most) if most > 0 else math.nan
 
 
-def _capped(value: float) -> float:
-    return min(value, 1.0)
+def _capped(value: float, least: float = -math.inf) -> float:
+    return value if math.isnan(value) else max(min(value, 1.0), least)
 
 
 Scores = Mapping[str, float]

@@ -98,7 +98,8 @@ def _numbered(rows: list[Row]) -> Iterator[tuple[int, Row]]:
 
 def _line(row: Row, rank: int) -> list[Cell]:
     threat, order = row.threat, row.ranked
-    best = order[0] if order else None
+    # Where nothing is lost there is nothing to defend, and the smallest gain is no merit.
+    best = order[0] if order and row.bare.level != LEVELS[0] else None
     worst = order[-1] if len(order) > 1 else None
     return [
         Cell(threat.goal.value, threat.goal.value),
@@ -151,9 +152,10 @@ def _detection(row: Row) -> Cell:
     one, informed = row.found.general, row.found.informed
     if one.passive:
         return Cell(one.word, math.inf)
+    if not math.isfinite(one.auc.mean):
+        return Cell("n/e", math.inf, "too few hospital-rounds, or no detector was tuned")
     hint = f"a defender who knows the attack: {_figures(informed)}"
-    order = -one.auc.mean if math.isfinite(one.auc.mean) else math.inf
-    return Cell(f"{one.word}: {_figures(one)}", order, hint)
+    return Cell(f"{one.word}: {_figures(one)}", -one.auc.mean, hint)
 
 
 def _figures(one: Detection) -> str:
@@ -194,7 +196,8 @@ def _tile(one: Field, reasons: list[str]) -> Cell:
         return Cell(f"n/a ({number_})", -math.inf, without_paths(one.reason), "none")
     cell = _severity(one)
     shown = shade(one.harm.mean) if one.known else "none"
-    return Cell(f"{cell.text} {one.level}".strip(), cell.order, cell.hint, shown)
+    word = one.level if math.isfinite(one.harm.mean) else ""
+    return Cell(f"{cell.text} {word}".strip(), cell.order, cell.hint, shown)
 
 
 def print_matrix(results: Results, console: Console) -> None:

@@ -10,6 +10,7 @@ from asepsis.experiments.estimate import Estimate, Pace, duration, estimate
 from asepsis.experiments.plan import Cell, Plan, plan_study, study_from
 from asepsis.experiments.run import RunOptions
 from asepsis.experiments.spec import Experiment, parse
+from asepsis.federation.federation import Federation
 from asepsis.federation.generating import detector, downstream, extractor, kept
 
 TABLE: dict[str, Any] = {
@@ -124,3 +125,14 @@ def test_an_estimate_is_a_sentence() -> None:
 )
 def test_times_are_rounded_to_what_is_known(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_rounds_in_which_somebody_looks_are_timed_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    def timed(federation: Federation, *_: object) -> tuple[float, None]:
+        return (11.0 if federation.observers else 1.0), None
+
+    monkeypatch.setattr(estimates, "_round", timed)
+    looks = [{"name": "loss-mia", "when": {"every": 5}}]  # in rounds 0 and 5 of six
+    plan = plan_of(seeds=[0], over={"attack": ["none"]}, observe=looks)
+    found = estimate(plan, RunOptions(engine="serial"))
+    assert found.seconds == pytest.approx(6 * 1.0 + 2 * 10.0, abs=1)

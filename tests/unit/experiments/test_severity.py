@@ -81,6 +81,7 @@ def test_integrity_is_the_excess_over_the_twins_floor() -> None:
         ("property", {"error": 0.1, "baseline_error": 0.4, "prior_error": 0.2}, 0.5),
         ("property", {"error": 0.1, "baseline_error": 0.0}, math.nan),
         ("labels", {"count_error": 3.0, "prior_count_error": 2.0}, -0.5),
+        ("labels", {"count_error": 9.0, "prior_count_error": 1.0}, -1.0),
         ("attribute", {"leakage": 0.07, "excess/members": 0.3}, 0.07),
         ("classes", {"recognized": 0.9, "prior_recognized": 0.5}, 0.4),
         ("isolation", {"isolated": 0.5}, 0.5),
