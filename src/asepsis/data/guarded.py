@@ -17,7 +17,7 @@ from asepsis.data.dataset import Dataset, DatasetComponent
 FILES = ("path",)
 """Options that name a file or a folder, of a data set that says nothing else in ``files``."""
 FILE = "[file]"
-ANY_PATH = re.compile(r"(?:\b[A-Za-z]:|~)?(?:[\\/][^\\/\s:;,'\"]+)+[\\/]?")
+ANY_PATH = re.compile(r"(?<!\w)(?:[A-Za-z]:|~)?(?:[\\/][^\\/\s:;,'\"]+)+[\\/]?")
 LEAST = 3
 """A shorter option's value is too common a text to be taken out of words around it."""
 
@@ -103,4 +103,5 @@ def _spellings(text: str) -> set[str]:
 
 
 def _whole(text: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<![\w/\\.]){re.escape(text)}(?![\w])")
+    """Match a file's name as a whole, with whatever lies below it."""
+    return re.compile(rf"(?<![\w/\\.]){re.escape(text)}(?:[\\/][^:;'\"\n]*|(?!\w))")

@@ -19,7 +19,7 @@ from asepsis.experiments.durability import durabilities, grain
 from asepsis.experiments.figures import EXCESS
 from asepsis.experiments.naming import row_label
 from asepsis.experiments.results import Group, Results, Run, load_results
-from asepsis.experiments.run import identity
+from asepsis.experiments.run import record_name
 from asepsis.experiments.spec import UNSHARED
 from asepsis.metrics.intervals import Interval, holm, paired_difference, t_interval
 from asepsis.metrics.measures import floor_name, measure
@@ -149,7 +149,7 @@ def side(name: str) -> Side:
 def _chosen(part: str, groups: Sequence[Group], engine: str) -> Group:
     for group in groups:
         for run, twin in zip(group.runs, group.twins, strict=True):
-            if identity(run.cell.spec, engine) == part:
+            if record_name(run.cell, engine) == part:
                 return replace(group, runs=[run], twins=[twin])
     named = [g for g in groups if part in (cell_name(g), f"{g.scenario}: {cell_name(g)}")]
     if len(named) == 1:
@@ -263,7 +263,7 @@ def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Unlik
         >>> differing({"a": {"b": 1, "c": [1]}}, {"a": {"b": 2, "c": [1]}})
         [Unlike(place='a.b', first='1', second='2')]
     """
-    one, other = _flat("", dict(first)), _flat("", dict(second))
+    one, other = flat("", dict(first)), flat("", dict(second))
     return [
         Unlike(place, one.get(place, ABSENT), other.get(place, ABSENT))
         for place in dict.fromkeys([*one, *other])
@@ -271,13 +271,17 @@ def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Unlik
     ]
 
 
-def _flat(place: str, value: Any) -> dict[str, str]:
+def flat(place: str, value: Any) -> dict[str, str]:
+    """Return the leaves of a nested table as text, by their places.
+
+    Example:
+        >>> flat("", {"a": {"b": 1}, "c": [{"d": 2}]})
+        {'a.b': '1', 'c[0].d': '2'}
+    """
     if isinstance(value, Mapping) and value:
-        inner = [
-            _flat(f"{place}.{key}" if place else str(key), item) for key, item in value.items()
-        ]
+        inner = [flat(f"{place}.{key}" if place else str(key), item) for key, item in value.items()]
     elif isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
-        inner = [_flat(f"{place}[{number}]", item) for number, item in enumerate(value)]
+        inner = [flat(f"{place}[{number}]", item) for number, item in enumerate(value)]
     else:
         return {place: str(value)}
     return {key: text for part in inner for key, text in part.items()}
