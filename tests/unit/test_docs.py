@@ -104,9 +104,38 @@ def write_volumes(root: Path, rng: np.random.Generator) -> None:
             nifti.save(nifti.Nifti1Image(values, np.eye(4)), place / f"{name}.nii.gz")
 
 
+def write_scans(folder: Path, rng: np.random.Generator) -> None:
+    """Write DICOM images and NIfTI volumes of three hospitals and two classes."""
+    nifti, dicom = pytest.importorskip("nibabel"), pytest.importorskip("pydicom")
+    rows = ["file,label"]
+    for number in range(90):
+        site, label = ("north", "south", "west")[number % 3], ("ill", "well")[number // 3 % 2]
+        pixels = rng.integers(0, 2000, (16, 16), dtype=np.uint16)
+        data = dicom.Dataset()
+        data.file_meta = dicom.dataset.FileMetaDataset()
+        data.file_meta.TransferSyntaxUID = dicom.uid.ExplicitVRLittleEndian
+        data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{number + 1}"
+        data.PatientID, data.PhotometricInterpretation = f"P{number}", "MONOCHROME2"
+        data.Rows = data.Columns = data.BitsAllocated = data.BitsStored = 16
+        data.SamplesPerPixel, data.HighBit, data.PixelRepresentation = 1, 15, 0
+        data.PixelData = pixels.tobytes()
+        rows.append(f"{number}.dcm,{label}")
+        for place in (folder / "ct" / site / label, folder / "ct-by-site" / site):
+            place.mkdir(parents=True, exist_ok=True)
+            data.save_as(place / f"{number}.dcm", enforce_file_format=True)
+        place = folder / "mri" / site / label
+        place.mkdir(parents=True, exist_ok=True)
+        volume = rng.integers(0, 900, (8, 8, 8)).astype(np.int16)
+        nifti.save(nifti.Nifti1Image(volume, np.eye(4)), place / f"{number}.nii.gz")
+    (folder / "labels.csv").write_text("\n".join(rows))
+
+
 @pytest.mark.parametrize("text", blocks("toml"))
 def test_every_experiment_shown_fits_together(text: str, tmp_path: Path) -> None:
     write_own_data(tmp_path)
+    if "dicom-folder" in text or "nifti-folder" in text:
+        write_scans(tmp_path, np.random.default_rng(0))
     if "data" in (table := tomllib.loads(text)):
         setting_of(assessment_of(table))
         return
