@@ -17,6 +17,8 @@ EXTRAS = {
     "privacy": ("opacus",),
     "explain": ("captum",),
     "plots": ("matplotlib",),
+    "parquet": ("pyarrow",),
+    "mlflow": ("mlflow",),
 }
 
 

@@ -31,7 +31,7 @@ def test_a_round_is_a_row_with_its_figures() -> None:
     assert one.balanced_accuracy.tolist() == pytest.approx([0.57] * 6)
     assert one.hostile.tolist() == [0, 0, 1, 1, 1, 1]
     assert one.seconds.tolist() == pytest.approx([0.75] * 6)
-    assert not any(name.startswith("floor/") for name in frame)
+    assert not any(str(name).startswith("floor/") for name in frame)
 
 
 def test_a_run_is_a_row_as_it_was_before() -> None:
