@@ -24,6 +24,7 @@ from asepsis.experiments.run import record_name
 from asepsis.experiments.spec import Experiment
 from asepsis.experiments.store import Store, read_tensors
 from asepsis.report.findings import Finding, Scenario
+from asepsis.report.overlays import overlays
 from asepsis.report.provenance import provenance
 from asepsis.tasks import generation
 
@@ -202,10 +203,14 @@ def _kept(path: Path) -> list[tuple[str, list[Picture]]]:
         tensors = read_tensors(path) or {}
     except AsepsisError:
         return []
-    return [
+    rows = [
         (name, [picture(pixels_of(image), name) for image in batch[:IN_A_ROW].float().numpy()])
         for name, batch in sorted(tensors.items(), key=lambda item: (item[0] != "real", item[0]))
         if _image_like(batch)
+    ]
+    over = overlays(tensors).items()
+    return rows + [
+        (name, [picture(pixels, name) for pixels in row[:IN_A_ROW]]) for name, row in over
     ]
 
 

@@ -99,7 +99,7 @@ def _chosen(pairs: list[tuple[str, str]], exact: list[bool]) -> list[str]:
 
 def _figure(order: float | str) -> str:
     """Write what a cell is sorted by, if that is a number."""
-    return repr(order) if isinstance(order, int | float) and math.isfinite(order) else ""
+    return str(order) if isinstance(order, int | float) and math.isfinite(order) else ""
 
 
 def plain(text: str) -> str:
