@@ -18,6 +18,8 @@ from asepsis.report.wording import counted, listed
 
 MOST = 3
 """So many names are enough on a first screen; the sections below have all of them."""
+FEW = 2
+"""So many whole clauses are enough."""
 PLAIN = {
     "label-flip": "wrong diagnoses in the training data",
     "data-poisoning": "tampered training data",
@@ -175,8 +177,8 @@ def _leaked(told_of: list[Scenario]) -> Point:
     said = leaks(told_of)
     if not said:
         return Point("What leaks?", NOTHING_LOOKED, "unclear")
-    more = f" {len(said) - MOST} more below." if len(said) > MOST else ""
-    return Point("What leaks?", f"{_began('; '.join(said[:MOST]))}.{more}", "seen")
+    more = f" {len(said) - FEW} more below." if len(said) > FEW else ""
+    return Point("What leaks?", f"{_began('; '.join(said[:FEW]))}.{more}", "seen")
 
 
 def _cost(told_of: list[Scenario]) -> str:
@@ -185,7 +187,7 @@ def _cost(told_of: list[Scenario]) -> str:
     said = [text for name in best if (text := _price(told_of, name))]
     if not said:
         return "No defense stood beside plain averaging, so none was priced."
-    return f"Without an attack, {_few(said[:MOST])}."
+    return f"Without an attack, {listed(said[:FEW])}."
 
 
 def _price(told_of: list[Scenario], defense: str) -> str:
