@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from asepsis.cli import (
+    assess,
     compare,
     compose,
     data,
@@ -48,6 +49,7 @@ app.command(
     "sweep",
     epilog="Example: asepsis sweep mine.toml --over attack=none,ipm --over partition.alpha=0.1,1",
 )(results.sweep)
+app.command("assess", epilog="Example: asepsis assess federation.toml --minutes 10")(assess.assess)
 app.command("report", epilog="Example: asepsis report results/quickstart/20260101-120000")(
     results.report
 )

@@ -1,0 +1,88 @@
+"""Everything that an assessment leaves in its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from asepsis.assess.junit import as_junit
+from asepsis.assess.outcome import Outcome, as_json
+from asepsis.assess.page import render
+from asepsis.assess.sarif import as_sarif
+from asepsis.assess.words import clean
+from asepsis.core.errors import AsepsisError
+from asepsis.experiments.results import Results, load_results
+from asepsis.experiments.spec import Scenario
+from asepsis.experiments.store import write_atomic
+from asepsis.report.html import write_report
+from asepsis.report.toml_text import study_toml
+
+FINAL = "final"
+"""The step whose runs have the last word."""
+
+
+def write_outputs(
+    outcome: Outcome, folder: Path, *, junit: Path | None = None, sarif: Path | None = None
+) -> list[Path]:
+    """Write page, JSON, JUnit XML, SARIF and the recommended experiment, readable by their owner.
+
+    Args:
+        outcome: what an assessment found.
+        folder: where its steps stand; without the last step's runs, what rests on them is left out.
+        junit: also write the JUnit XML here.
+        sarif: also write the SARIF here.
+
+    Returns:
+        What was written, the page first; every file appears whole or not at all.
+
+    Raises:
+        StoreError: a file cannot be written.
+    """
+    ran = _last_runs(folder)
+    toml = recommended_toml(outcome, ran) if ran else ""
+    full = write_report(ran, folder / FINAL / "report.html") if ran else None
+    linked = full.relative_to(folder).as_posix() if full else ""
+    texts = {
+        folder / "report.html": render(outcome, toml=toml, full=linked),
+        folder / "assessment.json": as_json(outcome),
+        folder / "junit.xml": as_junit(outcome),
+        folder / "assessment.sarif": as_sarif(outcome),
+        **({folder / "recommended.toml": toml} if toml else {}),
+        **({junit: as_junit(outcome)} if junit else {}),
+        **({sarif: as_sarif(outcome)} if sarif else {}),
+    }
+    for path, text in texts.items():
+        write_atomic(path, text.encode(errors="replace"))
+    return [*texts, *([full] if full else [])]
+
+
+def recommended_toml(outcome: Outcome, ran: Results) -> str:
+    """Write the federation with the stack that was judged as an experiment that ``run`` takes.
+
+    Places of data that are not public are left out; the first line says so.
+    """
+    used = ran.study.scenarios[0].experiment
+    stack = {"defenses": outcome.stack, "attack": None}
+    title = f"{clean(outcome.name)}, with {clean(outcome.recommended)}"
+    scenario = Scenario(title=title, experiment=used.model_copy(update=stack))
+    study = ran.study.model_copy(
+        update={
+            "name": "recommended",
+            "title": title,
+            "seeds": outcome.seeds,
+            "skip_refused": False,
+            "scenarios": (scenario,),
+        }
+    )
+    head = "# What asepsis assess judged, as an experiment: asepsis run recommended.toml"
+    hint = "# Places of your data are left out: fill them in." if not outcome.public else ""
+    lines = [head, *([hint] if hint else [])]
+    return "\n".join(lines) + "\n" + study_toml(study, hide_files=not outcome.public)
+
+
+def _last_runs(folder: Path) -> Results | None:
+    if not (folder / FINAL).is_dir():
+        return None
+    try:
+        return load_results(folder / FINAL)
+    except AsepsisError:
+        return None
