@@ -237,6 +237,8 @@ class _Assessment:
         chosen = self.today
         if order and excess(order[0], limits) < excess(own, limits):
             chosen = order[0].stack
+        else:
+            self.notes.append(f"none of {len(best)} stacks does better than today's: nothing helps")
         return chosen, [*with_front(list(best.values())), *refused]
 
     def _breaks(self, sheet: Sheet, key: str, weapons: Sequence[Weapon]) -> bool:

@@ -14,6 +14,7 @@ from asepsis.assess.arsenal import Weapon
 from asepsis.assess.setting import QUIET, Setting
 from asepsis.assess.stacks import Stack
 from asepsis.experiments.naming import watcher_label
+from asepsis.experiments.patients import screened
 from asepsis.experiments.plan import plan_study, study_from
 from asepsis.experiments.results import Results, Run, load_results
 from asepsis.experiments.run import Cancelled, RunOptions
@@ -97,6 +98,7 @@ def measure(setting: Setting, step: Step, root: Path, how: RunOptions, listener:
     """
     study = study_from(_table(setting, step), step.name)
     plan = sifted(plan_study(study), how.engine)
+    plan = screened(plan, pseudonyms=how.pseudonyms)
     store = prepare(plan, root, how)
     try:
         results = execute(plan, store, how, listener)

@@ -62,8 +62,9 @@ def ruling_of(parts: Sequence[Measured], limit: float) -> Ruling:
     """Say what the intervals allow: the worst attack decides.
 
     Open where some attack's interval lies above the limit; unclear where one straddles it or
-    could not be measured; covered where today's stack was shown to be harmed by a static attack,
-    and every attack that was shown to harm it is shown to harm less; else harmless.
+    could not be measured. Else all are below: covered where some attack was shown to harm today's
+    stack beyond the limit and every such attack is shown to harm less now; harmless where none
+    was.
     """
     if not parts or all(math.isnan(part.after.mean) for part in parts):
         return Ruling.UNTRIED
@@ -71,10 +72,10 @@ def ruling_of(parts: Sequence[Measured], limit: float) -> Ruling:
         return Ruling.OPEN
     if not all(part.after.high <= limit for part in parts):
         return Ruling.UNCLEAR
-    harmed = [part for part in parts if part.before.high > limit]
-    if harmed and all(better(part) for part in harmed):
-        return Ruling.COVERED
-    return Ruling.HARMLESS
+    harmed = [part for part in parts if part.before.low > limit]
+    if not harmed:
+        return Ruling.HARMLESS
+    return Ruling.COVERED if all(better(part) for part in harmed) else Ruling.UNCLEAR
 
 
 def better(part: Measured) -> bool:

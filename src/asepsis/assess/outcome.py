@@ -32,10 +32,10 @@ class Answer(StrEnum):
 class Ruling(StrEnum):
     """What may be said of one threat.
 
-    ``COVERED``: the gated stack takes measurably less harm than today's, from the static and from
-    the adaptive attack, and the interval of what is left is below the limit. ``HARMLESS``: what it
-    takes is below the limit, and was not shown to be more today. ``OPEN``: the interval of what is
-    left is above the limit. ``UNCLEAR``: the interval straddles the limit. ``UNTRIED``: nothing
+    ``COVERED``: every attack that was shown to harm today's stack beyond the limit is shown to
+    harm the gated one less, and the intervals of what any attack leaves are below the limit.
+    ``HARMLESS``: they are below the limit, and none was shown to be above it today. ``OPEN``: some
+    interval of what is left is above the limit. ``UNCLEAR``: one straddles it. ``UNTRIED``: nothing
     could be measured; ``NOT_APPLICABLE``: the threat makes no sense on these data.
     """
 

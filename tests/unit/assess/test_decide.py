@@ -44,9 +44,15 @@ def test_the_worst_attack_decides() -> None:
 
 def test_a_gain_that_is_not_shown_is_not_claimed() -> None:
     unsure = part((0.0, 0.3), (-0.01, 0.04), (-0.02, 0.3), p=0.2)
-    assert ruling_of([unsure], LIMIT) is Ruling.HARMLESS
+    assert ruling_of([unsure], LIMIT) is Ruling.HARMLESS  # nor was any harm shown
     corrected = part((0.2, 0.4), (0.0, 0.04), (0.01, 0.3), p=0.06)
-    assert ruling_of([corrected], LIMIT) is Ruling.HARMLESS
+    assert ruling_of([corrected], LIMIT) is Ruling.UNCLEAR
+
+
+def test_attacks_that_were_not_shown_to_harm_today_are_no_part_of_the_claim() -> None:
+    static = part((0.0, 0.3), (-0.01, 0.04), (-0.02, 0.3), p=0.2)
+    adaptive = part((0.8, 0.9), (0.0, 0.04), (0.7, 0.9), adaptive=True)
+    assert ruling_of([static, adaptive], LIMIT) is Ruling.COVERED
 
 
 def test_what_never_harms_today_is_harmless_and_not_covered() -> None:
