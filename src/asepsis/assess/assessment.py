@@ -33,7 +33,7 @@ from asepsis.experiments.results import Run
 from asepsis.experiments.run import RunOptions
 from asepsis.experiments.spec import digest
 from asepsis.experiments.store import write_atomic
-from asepsis.experiments.sweep import Listener
+from asepsis.experiments.sweep import Listener, Progress
 from asepsis.experiments.threats import threat
 from asepsis.metrics.intervals import Interval, paired_difference, t_interval
 
@@ -184,18 +184,24 @@ class _Assessment:
         return _distinct([w for weapons in self.arms.values() for w in weapons])
 
     def _measure(self, step: Step) -> Sheet:
-        began, runs = time.monotonic(), cells_of(step) * len(step.seeds)
-        sheet = measure(self.setting, step, self.out / step.name, self.how, self.listener)
-        self.runs += len(sheet.runs)
-        if not self._known(step.name):
-            self.budget.learned(time.monotonic() - began, len(sheet.runs) or runs)
-        self.budget.rate = float(
-            self.diary.decide(f"rate {step.name}", lambda: self.budget.rate, self.budget.spent)
-        )
-        return sheet
+        began = time.monotonic()
+        first: list[float] = []
 
-    def _known(self, name: str) -> bool:
-        return f"rate {name}" in self.diary.decisions
+        def heard(progress: Progress) -> None:
+            first or first.append(time.monotonic() - began)
+            self.listener(progress)
+
+        sheet = measure(self.setting, step, self.out / step.name, self.how, heard)
+        self.runs += len(sheet.runs)
+        if first:
+            self.budget.learned(time.monotonic() - began, first[0], len(sheet.runs))
+        known = self.diary.decide(
+            f"pace of {step.name}",
+            lambda: [self.budget.rate, self.budget.start],
+            self.budget.spent,
+        )
+        self.budget.rate, self.budget.start = (float(one) for one in known)
+        return sheet
 
     # ---- the search ----------------------------------------------------------------------------
 

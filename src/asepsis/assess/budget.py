@@ -14,6 +14,9 @@ SAFETY = 1.15
 class Budget:
     """Seconds in all; ``before`` were spent by an assessment that was stopped.
 
+    A step takes its ``start`` (worker processes begin, data are divided) and a ``rate`` for every
+    run; both are 0 while nobody knows.
+
     Example:
         >>> budget = Budget(100.0, clock=iter([0.0, 30.0, 30.0]).__next__)
         >>> budget.left
@@ -24,7 +27,7 @@ class Budget:
     before: float = 0.0
     clock: Callable[[], float] = time.monotonic
     rate: float = 0.0
-    """Seconds a run, all worker processes together; 0 while nobody knows."""
+    start: float = 0.0
     _began: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -40,16 +43,17 @@ class Budget:
         """Seconds that remain; below 0 when it is over time."""
         return self.seconds - self.spent
 
-    def learned(self, seconds: float, runs: int) -> None:
-        """Take note of how long runs took."""
+    def learned(self, seconds: float, start: float, runs: int) -> None:
+        """Take note of how long a step took, and how long until its first round was played."""
         if runs:
-            self.rate = max(seconds, 1e-3) / runs
+            self.start = start
+            self.rate = max(seconds - start, 1e-3) / runs
 
     def takes(self, runs: int) -> float:
-        """Return how long so many runs will take."""
-        return SAFETY * self.rate * runs
+        """Return how long a step of so many runs will take."""
+        return SAFETY * (self.start + self.rate * runs)
 
     def affords(self, seconds: float, each: int) -> int:
-        """Return how many times ``each`` runs fit into so many seconds."""
-        cost = self.takes(each)
-        return int(seconds // cost) if cost > 0 else 0
+        """Return how many times ``each`` runs fit into a step of so many seconds."""
+        cost = SAFETY * self.rate * each
+        return max(int((seconds - SAFETY * self.start) // cost), 0) if cost > 0 else 0

@@ -116,11 +116,13 @@ def test_a_few_dozen_stacks_fit_ten_hospitals() -> None:
 def test_time_is_shared_out_by_what_runs_took() -> None:
     now = [0.0]
     budget = Budget(100.0, clock=lambda: now[0])
-    budget.learned(20.0, 10)
-    now[0] = 20.0
-    assert budget.left == 80.0
-    assert budget.takes(10) == pytest.approx(23.0)
-    assert budget.affords(80.0, each=10) == 3
+    budget.learned(25.0, 5.0, 10)
+    now[0] = 25.0
+    assert budget.left == 75.0
+    assert budget.takes(10) == pytest.approx(1.15 * 25)
+    assert budget.affords(75.0, each=10) == 3  # 1.15 * (5 + 3 * 20) = 74.75
+    assert budget.affords(74.0, each=10) == 2
+    assert budget.affords(2.0, each=10) == 0
 
 
 def test_a_diary_decides_once(tmp_path: Path) -> None:
