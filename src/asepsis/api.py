@@ -10,8 +10,8 @@ from typing import Any
 
 from asepsis.core.errors import ConfigError, StoreError
 from asepsis.core.trust import trusting_code
-from asepsis.experiments.patients import screened
 from asepsis.experiments.device_table import measure_devices
+from asepsis.experiments.patients import screened
 from asepsis.experiments.plan import Plan, load_study, plan_study, study_from
 from asepsis.experiments.preflight import check_device, check_engine, check_plan
 from asepsis.experiments.results import Results, load_results, plan_table

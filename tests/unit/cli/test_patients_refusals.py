@@ -74,7 +74,8 @@ def test_broken_arrays_are_told_without_their_values(
     tmp_path: Path, arrays: dict[str, Any], says: str
 ) -> None:
     path = canary_inputs.place(tmp_path) / f"{FILE}.npz"
-    whole: dict[str, Any] = {"images": np.zeros((40, 28, 28), np.uint8), "labels": np.arange(40) % 2}
+    images = np.zeros((40, 28, 28), np.uint8)
+    whole: dict[str, Any] = {"images": images, "labels": np.arange(40) % 2}
     whole |= {"classes": np.array(["no", "yes"]), "split": np.zeros(40, np.uint8)}
     np.savez(path, **(whole | arrays))
     spec = f'{{ name = "npz", path = "{path}", classes = "classes", split = "split" }}'

@@ -156,7 +156,7 @@ def many_levels(n: int = 30) -> str:
         ("a,target\n1,0\n2,0\n", "should hold 2 to 100 classes"),
         ("target\n0\n1\n", "no column is left"),
         ("a,target\n1,0\ninf,1\n", "infinite"),
-        (many_levels(), "text with 30 different values; ignore = \\[\"text\"\\]"),
+        (many_levels(), 'text with 30 different values; ignore = \\["text"\\]'),
         (",".join(f"c{k}" for k in range(3000)) + "\n", "more than 2000 columns"),
         ('a,target\n"1,0\n2,1\n', "not a readable CSV file|no row"),
     ],

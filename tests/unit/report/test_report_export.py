@@ -84,8 +84,8 @@ def test_numbers_and_words_stay_as_they_are(text: str) -> None:
 
 def test_latex_sets_hostile_text_and_runs_none_of_it() -> None:
     text = latex_text(Grid([EVIL], [[Cell(EVIL + "\n\\end{document}")]]), EVIL, EVIL)
-    own: tuple[str, ...] = ("begin", "end", "caption", "label", "hline", "textbackslash", "textasciicircum")
-    own += ("textasciitilde", "textless", "textgreater", "textbar")
+    own: tuple[str, ...] = ("begin", "end", "caption", "label", "hline", "textbackslash")
+    own += ("textasciicircum", "textasciitilde", "textless", "textgreater", "textbar")
     commands = set(re.findall(r"\\([A-Za-z]+)", text))
     assert commands <= set(own)
     assert text.count("\\end{") == text.count("\\begin{") == 2

@@ -163,7 +163,7 @@ class HomomorphicSum:
 
 
 def opened(vectors: Sequence[Numbers]) -> Numbers:
-    """Encrypt, add and decrypt vectors: hospitals have ``own``, the server has ``public`` and bytes."""
+    """Encrypt, add, decrypt: hospitals have ``own``, the server has ``public`` and bytes."""
     tenseal = _tenseal()
     own = tenseal.context(
         tenseal.SCHEME_TYPE.CKKS, poly_modulus_degree=DEGREE, coeff_mod_bit_sizes=list(MODULI)
