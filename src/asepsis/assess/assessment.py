@@ -188,7 +188,8 @@ class _Assessment:
         first: list[float] = []
 
         def heard(progress: Progress) -> None:
-            first or first.append(time.monotonic() - began)
+            if not first:
+                first.append(time.monotonic() - began)
             self.listener(progress)
 
         sheet = measure(self.setting, step, self.out / step.name, self.how, heard)

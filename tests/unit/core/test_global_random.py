@@ -24,7 +24,7 @@ DRAWS = {
 }  # fmt: skip
 
 
-def modules(node: ast.AST) -> set[str]:
+def modules(node: ast.stmt) -> set[str]:
     """Return the modules that a statement imports, or imports from."""
     if isinstance(node, ast.ImportFrom):
         return {node.module or ""}
@@ -35,7 +35,7 @@ def offenses(tree: ast.AST) -> list[str]:
     """Return the lines that draw without a generator of their own."""
     found = []
     for node in ast.walk(tree):
-        if modules(node) & BANNED_IMPORTS:
+        if isinstance(node, ast.stmt) and modules(node) & BANNED_IMPORTS:
             found.append(f"{node.lineno}: {ast.unparse(node)}")
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             owner, name = ast.unparse(node.func.value), node.func.attr
