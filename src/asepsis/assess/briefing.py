@@ -9,7 +9,7 @@ from asepsis.assess.words import (
     answer_text,
     broken_today,
     clean,
-    points,
+    harm_words,
     remains,
     utility_ruling,
     utility_sentence,
@@ -47,8 +47,8 @@ def _broken(outcome: Outcome) -> Point:
         said += " That is not shown to be harmless." if unsure else ""
         return Point(question, said, "unclear" if unsure else "good")
     said = "; ".join(
-        f"{finding.threat.title.lower()} ({PLAIN[finding.key]}): {points(part.before)} points of "
-        f"{finding.threat.goal}"
+        f"{finding.threat.title.lower()} ({PLAIN[finding.key]}): "
+        f"{harm_words(finding.threat.goal, part.before)}"
         for finding, part in found[:FEW]
     )
     more = f"; {counted(len(found) - FEW, 'other threat')}" if len(found) > FEW else ""

@@ -63,7 +63,7 @@ def front_plot(outcome: Outcome) -> Plot | None:
         _dots(axes, what, mine)
     axes.axhline(1, color=INK, lw=1, ls=":")
     axes.axvline(outcome.limits.utility, color=INK, lw=1, ls=":")
-    dress(axes, "price without attack, points", "largest harm, multiples of its limit")
+    dress(axes, "price without attack, points", "largest harm / its limit")
     legend(figure)
     return finished(figure, "front", "Stacks of the search, by number; dotted: your limits")
 
@@ -75,9 +75,17 @@ def _dots(axes: Axes, what: str, mine: list[tuple[int, Candidate, float]]) -> No
     across = [100 * one.utility for _, one, _ in mine]
     up = [worst for _, _, worst in mine]
     axes.plot(across, up, marker, color=color, ms=6, label=label, ls="")
-    for (place, _, _), x, y in zip(mine, across, up, strict=True):
+    for where, label in _labels(mine).items():
         near, unit = (4, 3), "offset points"
-        axes.annotate(str(place), (x, y), xytext=near, textcoords=unit, fontsize=7.5, color=INK)
+        axes.annotate(label, where, xytext=near, textcoords=unit, fontsize=7.5, color=INK)
+
+
+def _labels(mine: list[tuple[int, Candidate, float]]) -> dict[tuple[float, float], str]:
+    """Number the dots; those that fall together share a label."""
+    at: dict[tuple[float, float], list[str]] = {}
+    for place, one, worst in mine:
+        at.setdefault((round(100 * one.utility, 1), round(worst, 1)), []).append(str(place))
+    return {where: ", ".join(places) for where, places in at.items()}
 
 
 def harm_plot(outcome: Outcome) -> Plot | None:

@@ -12,7 +12,7 @@ from asepsis.assess.words import clean
 from asepsis.core.errors import AsepsisError
 from asepsis.experiments.results import Results, load_results
 from asepsis.experiments.spec import Scenario
-from asepsis.experiments.store import write_atomic
+from asepsis.experiments.store import guarded, write_atomic
 from asepsis.report.html import write_report
 from asepsis.report.toml_text import study_toml
 
@@ -51,6 +51,8 @@ def write_outputs(
         **({sarif: as_sarif(outcome)} if sarif else {}),
     }
     for path, text in texts.items():
+        with guarded(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, text.encode(errors="replace"))
     return [*texts, *([full] if full else [])]
 

@@ -14,7 +14,7 @@ from asepsis.assess.tables import (
     standards_grid,
     threats_grid,
 )
-from asepsis.assess.words import clean, utility_sentence
+from asepsis.assess.words import clean, sentence, utility_sentence
 from asepsis.report.page import page
 
 
@@ -30,7 +30,9 @@ def render(outcome: Outcome, *, toml: str = "", full: str = "") -> str:
         "assessment.html.j2",
         title=f"{clean(outcome.name)}: what breaks it, and what to run",
         outcome=outcome,
+        kind=clean(outcome.kind),
         brief=briefing(outcome),
+        told=[f"{f.threat.title}: {sentence(f)}." for f in outcome.findings],
         threats=threats_grid(outcome),
         attacks=attacks_grid(outcome),
         price=price_grid(outcome),

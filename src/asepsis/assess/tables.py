@@ -12,7 +12,6 @@ from asepsis.assess.words import (
     limit_text,
     metric,
     points,
-    sentence,
 )
 from asepsis.experiments.threats import threat
 from asepsis.metrics.intervals import Interval
@@ -32,7 +31,7 @@ RUNG_ZERO = "not tried"
 
 def threats_grid(outcome: Outcome) -> Grid:
     """One row a threat: who, what, to what end, what may be said, and the standards' terms."""
-    heads = ["threat", "ruling", "limit", "why", "attacker", "target", "goal", "adaptive attack"]
+    heads = ["threat", "ruling", "limit", "attacker", "target", "goal", "adaptive attack"]
     return Grid([*heads, *VERSIONS], [_threat(finding) for finding in outcome.findings])
 
 
@@ -43,7 +42,6 @@ def _threat(finding: Finding) -> list[Cell]:
         Cell(about.title, about.title),
         _ruled(finding.ruling),
         Cell(limit_text(finding.limit), finding.limit),
-        Cell(sentence(finding)),
         Cell(about.attacker, about.attacker),
         Cell(about.target, about.target),
         Cell(str(about.goal), str(about.goal)),
@@ -117,10 +115,11 @@ def _costs(one: Candidate | None) -> list[Cell]:
     seconds = one.seconds if one else math.nan
     sent = one.bytes_up / 1000 if one else math.nan
     epsilon = one.epsilon if one else None
+    silent = "none" if one and not one.refused else "n/a"
     return [
         Cell(number(seconds, 3), _order(seconds)),
         Cell(number(sent, 1), _order(sent)),
-        Cell("none" if epsilon is None else f"{epsilon:.3g}", epsilon if epsilon else ""),
+        Cell(silent if epsilon is None else f"{epsilon:.3g}", epsilon if epsilon else ""),
     ]
 
 

@@ -7,8 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from asepsis.assess.briefing import briefing
-from asepsis.assess.outcome import Answer, Finding, Outcome, Ruling
-from asepsis.assess.words import clean, decisive, limit_text
+from asepsis.assess.outcome import Answer, Finding, Measured, Outcome, Ruling
+from asepsis.assess.words import clean, decisive, limit_text, worst_today
 from asepsis.metrics.intervals import Interval
 from asepsis.report.side_by_side import printable
 from asepsis.report.wording import number
@@ -22,7 +22,7 @@ STYLES = {
     Ruling.NOT_APPLICABLE: "dim",
 }
 ANSWERS = {Answer.PASS: "bold green", Answer.FAIL: "bold red", Answer.INCONCLUSIVE: "bold yellow"}
-LEGEND = "Harm in points, 95% interval over fresh seeds, of the attack that decides; * adaptive."
+LEGEND = "Harm of the worst attack in points, 95% interval over fresh seeds; * adaptive."
 
 
 def print_outcome(outcome: Outcome, console: Console) -> None:
@@ -57,15 +57,17 @@ def _threats(outcome: Outcome) -> Table:
 
 
 def _row(finding: Finding) -> list[Text]:
-    part, ruling = decisive(finding), Text(str(finding.ruling), style=STYLES[finding.ruling])
-    mark = "*" if part and part.adaptive else ""
-    title = Text(f"{finding.threat.title}{mark}")
-    if part is None:
-        return [title, Text("-"), Text("-"), Text(limit_text(finding.limit)), ruling]
-    limit = Text(limit_text(finding.limit))
-    return [title, Text(_span(part.before)), Text(_span(part.after)), limit, ruling]
+    before, after = worst_today(finding), decisive(finding)
+    return [
+        Text(finding.threat.title),
+        _span(before, before.before) if before else Text("-"),
+        _span(after, after.after) if after else Text("-"),
+        Text(limit_text(finding.limit)),
+        Text(str(finding.ruling), style=STYLES[finding.ruling]),
+    ]
 
 
-def _span(interval: Interval) -> str:
+def _span(part: Measured, interval: Interval) -> Text:
     low, high = number(100 * interval.low, 0), number(100 * interval.high, 0)
-    return f"{number(100 * interval.mean, 0)} [{low}, {high}]"
+    mark = "*" if part.adaptive else ""
+    return Text(f"{number(100 * interval.mean, 0)} [{low}, {high}]{mark}")

@@ -6,6 +6,7 @@ import math
 import re
 
 from asepsis.assess.outcome import Answer, Finding, Measured, Outcome, Ruling
+from asepsis.experiments.threats import Goal
 from asepsis.metrics.intervals import Interval
 from asepsis.report.wording import listed, number, without_paths
 
@@ -41,6 +42,21 @@ def points(interval: Interval) -> str:
     return f"{mean} ({number(100 * interval.low, 1)} to {number(100 * interval.high, 1)})"
 
 
+def harm_words(goal: Goal, interval: Interval) -> str:
+    """Say a harm to somebody who knows none of the field's words.
+
+    Example:
+        >>> harm_words(Goal.AVAILABILITY, Interval(0.123, 0.04, 0.2, 7))
+        'the model loses 12.3 (4.0 to 20.0) points'
+    """
+    said = points(interval)
+    return {
+        Goal.AVAILABILITY: f"the model loses {said} points",
+        Goal.INTEGRITY: f"of 100 marked cases {said} are read as the attacker wants",
+        Goal.CONFIDENTIALITY: f"an observer learns {said} points more than who never looks",
+    }[goal]
+
+
 def limit_text(share: float) -> str:
     """Write a limit in points.
 
@@ -69,13 +85,32 @@ def sentence(finding: Finding) -> str:
     if part is None:
         return clean(finding.reason) or "nothing could be measured"
     left = f"{clean(part.attack)} leaves {points(part.after)} points; the limit is {limit}"
-    today = f"today it does {points(part.before)}"
+    today = _today(finding)
     return {
         Ruling.COVERED: f"harm is shown to go below the limit: {left}; {today}",
         Ruling.HARMLESS: f"within the limit: {left}; {today}",
         Ruling.OPEN: f"above the limit: {left}; {today}",
-        Ruling.UNCLEAR: f"the interval straddles the limit: {left}; {today}",
+        Ruling.UNCLEAR: f"{_why_unclear(finding, part)}: {left}; {today}",
     }.get(finding.ruling, clean(finding.reason) or "nothing could be measured")
+
+
+def worst_today(finding: Finding) -> Measured | None:
+    """Return the attack that does most harm to what runs today."""
+    known = [part for part in finding.parts if not math.isnan(part.before.mean)]
+    return max(known, key=lambda part: part.before.mean, default=None)
+
+
+def _today(finding: Finding) -> str:
+    part = worst_today(finding)
+    return f"today {clean(part.attack)} does {points(part.before)}" if part else "today unknown"
+
+
+def _why_unclear(finding: Finding, part: Measured) -> str:
+    if math.isnan(part.after.low):
+        return "one seed decides nothing"
+    if part.after.high <= finding.limit:
+        return "below the limit, but not shown to be less than today"
+    return "the interval straddles the limit"
 
 
 def broken_today(outcome: Outcome) -> list[tuple[Finding, Measured]]:
