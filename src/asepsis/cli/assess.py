@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asepsis.cli.results import Device, Engine, Jobs, Resume
+from asepsis.cli.results import Device, Engine, Jobs, Pseudonyms, Resume, TrustCode
 
 if TYPE_CHECKING:
     from asepsis.assess.outcome import Outcome
@@ -21,8 +21,6 @@ Out = Annotated[Path | None, typer.Option(help="Folder; results/assess-NAME/TIME
 Minutes = Annotated[float | None, typer.Option(min=0.1, help="Time budget, instead of the file's.")]
 Junit = Annotated[Path | None, typer.Option(help="Write JUnit XML here as well.")]
 Sarif = Annotated[Path | None, typer.Option(help="Write SARIF here as well.")]
-TrustCode = Annotated[bool, typer.Option("--trust-code", help="Let networks of yours run.")]
-Pseudonyms = Annotated[bool, typer.Option("--pseudonyms", help='Call sites "site 1", ...')]
 Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, no tables.")]
 
 
