@@ -19,7 +19,7 @@ from asepsis.core.contracts import Task
 from asepsis.core.errors import ConfigError
 from asepsis.core.rng import building_modules
 from asepsis.core.samples import DataFacts, Kind, Shard
-from asepsis.models.user_code import telling
+from asepsis.models.user_code import first_line, telling
 from asepsis.models.user_module import UserModule
 
 PLACE = "model"
@@ -41,12 +41,23 @@ class _Trial:
     def forward(self, module: nn.Module, samples: int, words: str) -> Any:
         """Return what comes out of the first samples; faults of the user's code are told."""
         inputs = self.inputs[:samples]
-        with telling(f"forward on {tuple(inputs.shape)} {words}", self.builder.file, PLACE):
+        what = f"forward on {tuple(inputs.shape)} {words}"
+        with telling(what, self.builder.file, PLACE, words=lambda e: _told(e, module, inputs)):
             return module(inputs)
 
     def wanted(self, samples: int) -> tuple[int, ...]:
         """Return the shape that the outputs should have."""
         return (samples, *self.shape)
+
+
+def _told(error: Exception, module: nn.Module, inputs: Tensor) -> str:
+    """Repeat an error's text only if blank samples raise it, too: else it may hold a value."""
+    try:
+        module(torch.zeros_like(inputs))
+    except Exception as blank:  # noqa: BLE001 (it is the user's code)
+        if type(blank) is type(error):
+            return first_line(blank)
+    return "its text is left out, as it may repeat a value"
 
 
 def check_model(builder: UserModule, task: Task, facts: DataFacts, shard: Shard) -> None:

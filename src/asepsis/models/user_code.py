@@ -46,7 +46,10 @@ def source_file(where: str) -> Path:
     Raises:
         ConfigError: there is none.
     """
-    file = Path(where).expanduser() if _is_file(where) else _of_module(where)
+    try:
+        file = Path(where).expanduser() if _is_file(where) else _of_module(where)
+    except (RuntimeError, LookupError):  # nobody's home; packages inside packages without a file
+        file = None
     if file is None or not file.is_file():
         raise ConfigError("there is no such Python file or module", place=PLACE, got=_told(where))
     return file
@@ -162,21 +165,32 @@ def _findable(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def telling(what: str, file: str, place: str = PLACE, fix: str | None = None) -> Iterator[None]:
-    """Turn whatever the user's code raises inside into one message with its line."""
+def telling(
+    what: str,
+    file: str,
+    place: str = PLACE,
+    fix: str | None = None,
+    words: Callable[[Exception], str] | None = None,
+) -> Iterator[None]:
+    """Turn whatever the user's code raises inside into one message with its line.
+
+    ``words`` says what may be repeated of an error; without, its first line.
+    """
     try:
         yield
     except ConfigError:
         raise
     except Exception as error:  # noqa: BLE001 (any fault of the user's code is theirs to read)
+        told = (words or first_line)(error)
         raise ConfigError(
-            f"{what} raised {type(error).__name__}: {_first(error)}{_line(error, file)}",
+            f"{what} raised {type(error).__name__}: {told}{_line(error, file)}",
             place=place,
             fix=fix,
         ) from None
 
 
-def _first(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text."""
     return (str(error).strip().splitlines() or ["no message"])[0][:300]
 
 

@@ -95,7 +95,7 @@ class UserModule:
                 fix="name a class that extends torch.nn.Module",
             )
         if self.weights is not None:
-            load_weights(made, weights_file(self.weights))
+            load_weights(made, weights_file(self.weights), self.source.partition("+")[2])
         return made
 
 

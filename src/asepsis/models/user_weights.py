@@ -27,7 +27,10 @@ def weights_file(path: str) -> Path:
     Raises:
         ConfigError: it is of another format, missing, or too large.
     """
-    file = Path(path).expanduser()
+    try:
+        file = Path(path).expanduser()
+    except RuntimeError:  # nobody's home
+        file = Path(path)
     if file.suffix.lower() in PICKLED:
         raise ConfigError(
             "pickled weights are never read", place=PLACE, got=file.name, fix=_CONVERT
@@ -47,12 +50,17 @@ def weights_digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def load_weights(module: nn.Module, file: Path) -> None:
+def load_weights(module: nn.Module, file: Path, digest: str) -> None:
     """Copy the file's tensors into the module.
 
     Raises:
-        ConfigError: names or shapes differ, or the file is damaged.
+        ConfigError: names or shapes differ, or the file is damaged, or no longer that of
+            ``digest``.
     """
+    if weights_digest(file) != digest:
+        raise ConfigError(
+            "the file changed while this was running", place=PLACE, got=file.name, fix="start again"
+        )
     wanted = module.state_dict()
     try:
         with safe_open(file, framework="pt") as tensors:

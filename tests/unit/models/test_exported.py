@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import struct
+import tracemalloc
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -173,3 +174,45 @@ def test_what_is_no_network(tmp_path: Path, name: str) -> None:
     file.write_bytes(struct.pack("<Q", 2**60))
     with pytest.raises(ConfigError, match="not a"):
         read(file)
+
+
+def archive(file: Path, pickled: bytes) -> Path:
+    with zipfile.ZipFile(file, "w") as made:
+        made.writestr("a/data.pkl", pickled)
+        made.writestr("a/code/a.py", "")
+    return file
+
+
+NESTED = b"\x80\x02)q\x00" + b"h\x00h\x00\x86q\x00" * 60
+"""A tuple of the same tuple twice, 60 deep: to hash it takes 2**60 steps."""
+
+
+@pytest.mark.parametrize("end", [b"}h\x00K\x01s.", b"}(h\x00K\x01u."])
+def test_a_pickle_whose_keys_would_take_forever_is_given_up(tmp_path: Path, end: bytes) -> None:
+    with pytest.raises(ConfigError, match="not a readable"):
+        read(archive(tmp_path / "net.pt", NESTED + end))
+
+
+def test_names_that_grow_without_end_are_given_up(tmp_path: Path) -> None:
+    # The innermost of 3000 modules would be named with 3000 times 1000 letters.
+    word = b"X\xe8\x03\x00\x00" + b"n" * 1000 + b"q\x00"
+    module = b"c__torch__\nM\n)\x81}h\x00"
+    with pytest.raises(ConfigError, match="not a readable"):
+        read(
+            archive(
+                tmp_path / "net.pt", b"\x80\x02" + word + module * 3000 + b"N" + b"sb" * 3000 + b"."
+            )
+        )
+
+
+def test_packed_dimensions_without_end_are_given_up(tmp_path: Path) -> None:
+    dims = b"\x01" * 5_000_000
+    tensor = b"\x0a" + varint(len(dims)) + dims + b"\x42\x01w"
+    graph = b"\x2a" + varint(len(tensor)) + tensor
+    (tmp_path / "net.onnx").write_bytes(b"\x3a" + varint(len(graph)) + graph)
+    tracemalloc.start()
+    with pytest.raises(ConfigError, match="not a readable"):
+        read(tmp_path / "net.onnx")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 2_000_000

@@ -282,3 +282,39 @@ def test_an_error_names_no_folder(tmp_path: Path) -> None:
     with pytest.raises(AsepsisError) as caught:
         build("model", {"name": "module", "at": f"{tmp_path}/nothing.py:Net"})
     assert str(tmp_path) not in str(caught.value)
+
+
+@pytest.mark.parametrize("where", ["~no_such_user_here/net.py", "outer.inner.net"])
+def test_a_place_that_leads_nowhere_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    (tmp_path / "outer" / "inner").mkdir(parents=True)  # namespace packages
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="no such Python file or module"):
+        build("model", {"name": "module", "at": f"{where}:Net"})
+    with pytest.raises(ConfigError, match="no such file"):
+        component(tmp_path, SOUND, options=FILLED, weights="~no_such_user_here/w.safetensors")
+
+
+def test_no_value_of_a_sample_is_in_a_message(tmp_path: Path) -> None:
+    value = f"{float(shard().inputs[0, 0]):.3f}"
+    raised = "raise ValueError(f'too large: {x.flatten()[0]:.3f}')"
+    error = refusal(tmp_path, forward=f"if x.any(): {raised}\n        return self.layer(x)")
+    assert value not in str(error)
+    assert "ValueError" in str(error)
+    assert "net.py, line" in str(error)
+
+
+def test_what_blank_samples_raise_too_is_repeated(tmp_path: Path) -> None:
+    error = refusal(tmp_path, forward="return self.layer(x[:, :4])")
+    assert "mat1 and mat2 shapes cannot be multiplied" in str(error)
+
+
+def test_weights_that_changed_in_between_are_not_used(tmp_path: Path) -> None:
+    module = built(component(tmp_path, SOUND, options=FILLED))
+    file = tmp_path / "w.safetensors"
+    save_file(module.state_dict(), file)
+    builder = component(tmp_path, SOUND, options=FILLED, weights=str(file))
+    save_file({name: tensor + 1 for name, tensor in module.state_dict().items()}, file)
+    with pytest.raises(ConfigError, match="changed while this was running"):
+        built(builder)

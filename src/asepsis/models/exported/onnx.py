@@ -5,10 +5,11 @@ from __future__ import annotations
 import mmap
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from asepsis.core.errors import ConfigError
-from asepsis.models.exported.reading import Layer, Reading, Shape
+from asepsis.models.exported.reading import MOST_DIMS, Layer, Reading, Shape
 
 MOST_BYTES = 4 * 2**30
 MOST_FIELDS = 1_000_000
@@ -73,8 +74,10 @@ class _Reader:
         fields = self._fields(view)
         dims: list[int] = []
         for item in fields[1]:
-            dims += [item] if isinstance(item, int) else list(_varints(item))
-        if any(not 0 <= dim < 2**40 for dim in dims) or len(dims) > 16:
+            dims += [item] if isinstance(item, int) else islice(_varints(item), MOST_DIMS + 1)
+            if len(dims) > MOST_DIMS:
+                break
+        if any(not 0 <= dim < 2**40 for dim in dims) or len(dims) > MOST_DIMS:
             raise ValueError("an impossible shape")
         return _text(fields[8][0]), tuple(dims)
 
@@ -156,4 +159,4 @@ def _bytes(value: int | memoryview) -> memoryview:
 
 
 def _text(value: int | memoryview) -> str:
-    return bytes(_bytes(value)[:1000]).decode()
+    return bytes(_bytes(value)[:1000]).decode(errors="replace")

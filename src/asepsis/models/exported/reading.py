@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 Shape = tuple[int | str, ...]
+MOST_DIMS = 16
 LINEAR = frozenset({"Linear", "Gemm", "MatMul"})
 NORMS = frozenset({"BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "BatchNormalization"})
 MEASURED = ("running_mean", "running_var")

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from asepsis.core.errors import ConfigError
-from asepsis.models.exported.reading import Layer, Reading
+from asepsis.models.exported.reading import MOST_DIMS, Layer, Reading
 
 MOST_BYTES = 2**24
 MOST_STEPS = 1_000_000
 MOST_ENTRIES = 100_000
+LONGEST_NAME = 1000
 _BROKEN = (
     *(ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError, MemoryError),
     *(OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
@@ -117,7 +118,7 @@ def _combine(name: str, stack: list[Any]) -> None:
         elif name == "APPENDS":
             stack[-1].extend(items)
         else:
-            stack[-1].update(zip(items[::2], items[1::2], strict=True))
+            stack[-1].update(zip(map(_key, items[::2]), items[1::2], strict=True))
     elif name in ("APPEND", "BUILD"):
         item = stack.pop()
         if name == "APPEND":
@@ -131,9 +132,16 @@ def _combine(name: str, stack: list[Any]) -> None:
         stack.append(_Thing("storage", stack.pop()))
     elif name == "SETITEM":
         value, key = stack.pop(), stack.pop()
-        stack[-1][key] = value
+        stack[-1][_key(key)] = value
     else:
         raise ValueError(f"instruction {name}")
+
+
+def _key(value: Any) -> Any:
+    """Return a key that costs nothing to hash: tuples of tuples may take forever."""
+    if isinstance(value, str | int | float | None):
+        return value
+    raise ValueError("a key that is no plain value")
 
 
 def _to_mark(stack: list[Any]) -> list[Any]:
@@ -151,6 +159,8 @@ def _layers(root: _Thing) -> Iterator[Layer]:
         name, thing = waiting.pop()
         if id(thing) in seen or not isinstance(thing.state, dict):
             continue
+        if len(name) > LONGEST_NAME:
+            raise ValueError("names without end")
         seen.add(id(thing))
         tensors = tuple(
             (str(key), shape)
@@ -173,6 +183,6 @@ def _shape(value: Any) -> tuple[int, ...] | None:
     if "_rebuild_parameter" in value.name:
         return _shape(value.made_of[0])
     sizes = value.made_of[2]
-    if not all(isinstance(size, int) and 0 <= size < 2**40 for size in sizes):
+    if len(sizes) > MOST_DIMS or not all(isinstance(x, int) and 0 <= x < 2**40 for x in sizes):
         return None
     return tuple(sizes)
