@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
+from asepsis.assess.spec import AssessSpec, LimitsSpec
 from asepsis.assess.standards import ATLAS, NIST, OWASP, STANDARDS, VERSIONS, terms_of
 from asepsis.experiments.threats import THREATS, Goal, threat
 
@@ -52,3 +54,16 @@ def test_goals_agree_with_the_branches_of_the_taxonomy() -> None:
     for key, terms in STANDARDS.items():
         for term in terms.of(NIST):
             assert term.id.removeprefix("NISTAML.")[:2] == branch[threat(key).goal], (key, term)
+
+
+def test_the_page_on_assessments_shows_the_same_terms() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "assess.md").read_text("utf-8")
+    for key in KEYS:
+        row = " | ".join(terms_of(key).text(scheme) for scheme in VERSIONS)
+        assert f"| `{key}` | {row} |" in page
+
+
+def test_the_page_on_assessments_names_every_key() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "assess.md").read_text("utf-8")
+    for key in (*AssessSpec.model_fields, *LimitsSpec.model_fields):
+        assert f"`{key}`" in page, key
