@@ -126,7 +126,7 @@ def float_images() -> bytes:
     [
         (f"P7: {TEXT.upper()}".encode(), TEXT),
         (TEXT.encode("utf-16-le"), TEXT),
-        (gzip.compress(f"{PERSON}7".encode()), PERSON),
+        (gzip.compress(f"{PERSON}7".encode(), mtime=0), PERSON),
         (base64.b64encode(PERSON.encode()), PERSON),
         (json.dumps([float(NUMBER)]).encode(), "number"),
         (json.dumps(NUMBER / 1e8).encode(), "number"),
@@ -137,7 +137,11 @@ def float_images() -> bytes:
         ((PIXELS.astype(int) + 3).clip(0, 255).astype(np.uint8).tobytes(), "pixels"),
         (float_images(), "pixels"),
     ],
-)
+    ids=[
+        "capitals", "utf-16", "gzip", "base64", "json", "scaled", "commas", "safetensors",
+        "doubles", "pixels", "brighter", "float images",
+    ],
+)  # fmt: skip
 def test_the_search_finds_the_canary_however_it_is_written(content: bytes, name: str) -> None:
     assert name in found_in(content)
 
