@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from asepsis.experiments.compare import Comparison, Difference, Refusal, Unlike
+    from asepsis.report.wording import Scale
 
 MOST_UNLIKE = 12
 """A refusal names this many differences; ``--json`` has them all."""
@@ -55,7 +57,9 @@ def _print(found: Comparison, console: Console) -> None:
     for note in found.notes:
         _say(console, f"NOTE {note}")
     if found.differences:
-        console.print(_differences(found.differences))
+        for heading, table in _tables(found.differences):
+            console.print(_plain(heading), style="bold", soft_wrap=True)
+            console.print(table)
         _say(
             console,
             "95% intervals over seeds; the gap is B minus A of the same seeds. Holm's correction "
@@ -75,18 +79,30 @@ def _print(found: Comparison, console: Console) -> None:
         _say(console, "nothing can be compared")
 
 
-def _differences(found: list[Difference]) -> Any:
+def _tables(found: list[Difference]) -> Iterator[tuple[str, Any]]:
+    """Yield a heading and a table for every scenario and figure: they fit into 80 columns."""
+    from asepsis.report.wording import Scale
+
+    for scenario, metric in dict.fromkeys((item.scenario, item.metric) for item in found):
+        scale = Scale(metric)
+        hint = ", lower is better" if scale.sign < 0 else ""
+        mine = [item for item in found if (item.scenario, item.metric) == (scenario, metric)]
+        yield f"{scenario}: {scale.label}{hint}", _differences(mine, scale)
+
+
+def _differences(found: list[Difference], scale: Scale) -> Any:
+    from rich import box
     from rich.table import Table
 
-    from asepsis.report.wording import Scale, number, plus_minus
+    from asepsis.report.wording import number, plus_minus
 
-    table = Table("", "figure", "A", "B", "B − A", "p (Holm)", "verdict", "seeds")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("attack / defense", overflow="fold")
+    for head in ("A", "B", "B − A", "p (Holm)", "verdict", "seeds"):
+        table.add_column(head, overflow="fold", min_width=max(map(len, head.split())))
     for item in found:
-        scale = Scale(item.metric)
-        hint = " (lower is better)" if scale.sign < 0 else ""
         table.add_row(
-            _plain(f"{item.scenario}: {item.cell}"),
-            _plain(f"{scale.label}{hint}"),
+            _plain(item.cell),
             plus_minus(scale, item.first),
             plus_minus(scale, item.second),
             plus_minus(scale, item.gap, change=True),

@@ -10,7 +10,10 @@ import typer
 
 def frame(
     folder: Annotated[Path, typer.Argument(help="A results folder that a run wrote.")],
-    out: Annotated[Path, typer.Option(help="Where to: ends in .parquet ([parquet]) or .csv.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="Ends in .csv, or in .parquet (needs the extra \\[parquet]: pyarrow)."),
+    ],
     rounds: Annotated[
         bool, typer.Option("--rounds", help="One row a run and round instead of one a run.")
     ] = False,

@@ -66,22 +66,24 @@ def _print(folder: Path, tables: list[Table], unread: list[Found], console: Cons
 
 
 def _print_table(table: Table, console: Console) -> None:
-    import rich.table
-
-    from asepsis.report.leaderboard import grid
-    from asepsis.report.side_by_side import printable
+    from asepsis.report.leaderboard import grid, remarks
+    from asepsis.report.side_by_side import printable, split_tables
     from asepsis.report.wording import Scale, counted, listed
 
     cells = grid(table)
-    shown = rich.table.Table(*cells.heads)
-    for row in cells.rows:
-        shown.add_row(*(printable(cell.text) for cell in row))
+    rows = [[cell.text for cell in row] for row in cells.rows]
+    names, figures = [row[1] for row in rows], [[row[0], *row[2:-1]] for row in rows]
+    heads = [cells.heads[0], *cells.heads[2:-1]]
     hint = ", lower is better" if table.sign < 0 else ""
     label = Scale(table.metric).label
     console.print()
     heading = f"{table.title}: {label}{hint} (protocol {table.protocol[:HASH]})"
     console.print(printable(heading, "bold"), soft_wrap=True)
-    console.print(shown)
+    for shown in split_tables(cells.heads[1], names, heads, figures, console.width):
+        console.print(shown)
+    for entry in table.entries:
+        if said := "; ".join(remarks(entry)):
+            console.print(printable(f"{entry.defense}: {said}"))
     attacks = listed(list(table.attacks)) if table.attacks else "none"
     facts = f"{counted(len(table.seeds), 'seed')}; ranked over: {attacks}"
     console.print(printable(f"{facts}; from {listed(list(table.folders))}", "dim"), soft_wrap=True)

@@ -19,7 +19,11 @@ TAMPERED = 1
 SIMULATED = "the key is a simulation's, which anybody can derive: this protects nothing"
 OWN_WORD = "the key is the ledger's own word: give the one you trust with --key"
 
-app = typer.Typer(help="Check and prove what a federation's ledger says.", no_args_is_help=True)
+app = typer.Typer(
+    help="Check and prove what a federation's ledger says.",
+    epilog="Example: asepsis ledger verify results/mine --key key.pub",
+    no_args_is_help=True,
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Key = Annotated[

@@ -1,8 +1,9 @@
-"""``asepsis``: run, sweep, report, list, show, compose, data, epsilon, audit-dp, ledger, doctor."""
+"""``asepsis``: every command by name, and what happens to errors."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -33,7 +34,8 @@ app = typer.Typer(
     help="A security test bench for federated learning in healthcare.\n\n"
     "Attacks a federation of hospitals in simulation, on data that you hold, defends it, and "
     "measures both.",
-    epilog="Start with: asepsis run quickstart",
+    epilog="Start with: asepsis run quickstart. With data of your own: asepsis init DATA, then "
+    "asepsis assess federation.toml",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -41,45 +43,44 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(ledger.app, name="ledger")
-app.command("init", epilog="Example: asepsis init patients.csv")(init.init)
-app.command("run", epilog="Example: asepsis run quickstart --seeds 5 --out results/mine")(
-    results.run
+
+COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
+    ("init", init.init, "patients.csv"),
+    ("assess", assess.assess, "federation.toml --minutes 10"),
+    ("run", results.run, "quickstart --seeds 5 --out results/mine"),
+    ("sweep", results.sweep, "mine.toml --over attack=none,ipm --over partition.alpha=0.1,1"),
+    ("report", results.report, "results/quickstart/20260101-120000"),
+    ("compare", compare.compare, "results/mine/monday results/mine/tuesday"),
+    ("leaderboard", leaderboard.leaderboard, "results --metric excess"),
+    ("view", view.view, "results"),
+    ("export", export.export, "results/mine/monday --out figures"),
+    ("frame", frame.frame, "results/mine/monday --out runs.parquet"),
+    ("track", track.track, "results/mine/monday --to mlflow"),
+    ("purge", purge.purge, "results/mine/20260101-120000"),
+    ("list", shelf.list_, "attacks --json"),
+    ("show", shelf.show, "attack alie"),
+    ("model", model.model, "net.onnx --json"),
+    ("compose", compose.compose, "--rule krum"),
+    ("epsilon", privacy.epsilon_, "--noise-multiplier 4 --sample-rate 0.01 --steps 10000"),
+    ("audit-dp", privacy.audit_dp, "private.toml --trials 2000"),
+    ("doctor", doctor.doctor, "--json"),
 )
-app.command(
-    "sweep",
-    epilog="Example: asepsis sweep mine.toml --over attack=none,ipm --over partition.alpha=0.1,1",
-)(results.sweep)
-app.command("assess", epilog="Example: asepsis assess federation.toml --minutes 10")(assess.assess)
-app.command("report", epilog="Example: asepsis report results/quickstart/20260101-120000")(
-    results.report
-)
-app.command("compare", epilog="Example: asepsis compare results/mine/monday results/mine/tuesday")(
-    compare.compare
-)
-app.command("leaderboard", epilog="Example: asepsis leaderboard results --metric excess")(
-    leaderboard.leaderboard
-)
-app.command("view", epilog="Example: asepsis view results")(view.view)
-app.command("export", epilog="Example: asepsis export results/mine/monday --out figures")(
-    export.export
-)
-app.command("frame", epilog="Example: asepsis frame results/mine/monday --out runs.parquet")(
-    frame.frame
-)
-app.command("track", epilog="Example: asepsis track results/mine/monday --to mlflow")(track.track)
-app.command("list", epilog="Example: asepsis list attacks --json")(shelf.list_)
-app.command("show", epilog="Example: asepsis show attack alie")(shelf.show)
-app.command("model", epilog="Example: asepsis model net.onnx --json")(model.model)
-app.command("compose", epilog="Example: asepsis compose --rule krum")(compose.compose)
-app.command(
-    "epsilon",
-    epilog="Example: asepsis epsilon --noise-multiplier 4 --sample-rate 0.01 --steps 10000",
-)(privacy.epsilon_)
-app.command("audit-dp", epilog="Example: asepsis audit-dp private.toml --trials 2000")(
-    privacy.audit_dp
-)
-app.command("purge", epilog="Example: asepsis purge results/mine/20260101-120000")(purge.purge)
-app.command("doctor", epilog="Example: asepsis doctor --json")(doctor.doctor)
+"""Every command with what follows its name in an example, in the order of ``asepsis --help``."""
+
+
+def flowing(text: str) -> str:
+    """Join the lines of each paragraph, so that help breaks where the screen ends.
+
+    Example:
+        >>> flowing("One\nline.\n\n    Two.")
+        'One line.\n\nTwo.'
+    """
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+
+
+for name, command, words in COMMANDS:
+    told = flowing(command.__doc__ or "")
+    app.command(name, help=told, epilog=f"Example: asepsis {name} {words}")(command)
 
 
 def _version(asked: bool) -> None:

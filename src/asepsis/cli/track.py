@@ -24,7 +24,9 @@ class Target(StrEnum):
 
 def track(
     folder: Annotated[Path, typer.Argument(help="A results folder that a run wrote.")],
-    to: Annotated[Target, typer.Option(help="mlflow ([mlflow]) or tensorboard.")],
+    to: Annotated[
+        Target, typer.Option(help="tensorboard, or mlflow (needs the extra \\[mlflow]).")
+    ],
     uri: Annotated[
         str | None,
         typer.Option(

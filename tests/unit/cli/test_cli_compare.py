@@ -37,6 +37,17 @@ def test_the_same_twice_is_alike(folders: dict[str, Path]) -> None:
     assert found["refused"] == found["only_in_a"] == found["only_in_b"] == []
 
 
+def test_the_tables_fit_into_eighty_columns(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    place = str(folders["first"])
+    shown = asepsis("compare", place, place).out.split("95% intervals")[0]
+    assert "…" not in shown
+    assert ": balanced accuracy" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 def test_another_protocol_is_refused_with_the_reason(folders: dict[str, Path]) -> None:
     done = asepsis("compare", str(folders["first"]), str(folders["other"]))
     assert done.code == 2

@@ -44,6 +44,15 @@ def test_every_defense_is_there_with_its_worst_case(shelf: Path) -> None:
     assert table["attacks"] == ["ipm", "adaptive"]
 
 
+def test_the_tables_fit_into_eighty_columns(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = asepsis("leaderboard", str(shelf / "mine")).out
+    assert "…" not in shown
+    assert "worst case" in shown
+    assert "mean: interval overlaps" in shown
+    assert max(len(line) for line in shown.splitlines() if "│" in line) <= 80
+
+
 def test_what_cannot_be_read_is_listed_and_not_fatal(shelf: Path) -> None:
     found = json.loads(asepsis("leaderboard", str(shelf), "--json").out)
     assert [item["folder"] for item in found["not_read"]] == ["list", "table", "text"]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import tomllib
+from itertools import pairwise
 
 import pytest
+import typer
 from cli_command import asepsis, refused
 
+from asepsis.cli import main
 from asepsis.cli.shelf import SHELVES
 from asepsis.core.registry import DEFENSES, entries
 
-COMMANDS = ["run", "sweep", "report", "list", "show", "epsilon", "audit-dp", "doctor", "data"]
+COMMANDS = [*(name for name, _, _ in main.COMMANDS), "data", "ledger"]
 OF_DATA = ["list", "card", "fetch", "check"]
 SHOWN = [(entry.kind, entry.name) for entry in entries() if entry.origin == "asepsis"]
 
@@ -22,6 +25,28 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     assert done.code == 0
     assert "Example:" in done.out
     assert f"asepsis {command}" in done.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_every_argument_and_option_is(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    shown = asepsis(command, "--help").out
+    found = typer.main.get_command(main.app).commands[command]  # type: ignore[attr-defined]
+    for part in found.params:
+        assert getattr(part, "help", None), f"{command} does not say what {part.name} is"
+        assert part.help.replace("\\[", "[") in shown, "brackets in it were taken for markup"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_paragraphs_of_help_break_where_the_screen_ends(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    prose = asepsis(command, "--help").out.split("╭")[0].splitlines()
+    lines = [line.strip() for line in prose]
+    assert not [line for line, after in pairwise(lines) if line and after]
 
 
 @pytest.mark.parametrize("command", OF_DATA)
