@@ -19,6 +19,7 @@ import numpy as np
 from asepsis.core.errors import ConfigError
 from asepsis.core.registry import build
 from asepsis.core.samples import Array
+from asepsis.experiments.attacked import cut_off, hostile_rows
 from asepsis.experiments.results import WATCHING, Run
 from asepsis.federation.observing import tampers
 from asepsis.metrics.detection import flagged_shares, threshold_at_recall
@@ -117,17 +118,18 @@ def undetectable(tried: tuple[str, ...] = ()) -> Detection:
 def units(run: Run) -> Units:
     """Read one run's hospital-rounds out of its record.
 
-    Rounds without a hostile hospital are left out, and those in which honest hospitals sent what
+    What somebody on the wire put in a hospital's place is hostile; what never arrived has no row.
+    Rounds without a hostile row are left out, and those in which honest hospitals sent what
     is no number: the model had blown up before.
     """
     found: dict[str, list[float]] = {name: [] for name in _detectors(run)}
     hostile: list[bool] = []
     for item in run.rounds:
-        bad, dropped = set(item["hostile"]), set(item["dropped"])
+        bad, dropped = hostile_rows(item), set(item["dropped"])
         monitors = item.get("monitors") or {}
         if not bad or not dropped <= bad or not (monitors or dropped):
             continue
-        present = [int(client) for client in item["present"]]
+        present = [int(client) for client in item["present"] if int(client) not in cut_off(item)]
         hostile += [client in bad for client in present]
         for name, scores in found.items():
             said = monitors.get(name, {})

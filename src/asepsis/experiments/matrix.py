@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from asepsis.experiments.detection import Detections, detections, undetectable
+from asepsis.core.registry import build
+from asepsis.experiments.detection import Detections, detections, passive, undetectable
 from asepsis.experiments.figures import ATTACK
 from asepsis.experiments.leaks import watchers
 from asepsis.experiments.naming import row_label
@@ -14,11 +15,13 @@ from asepsis.experiments.plan import Refused, titled
 from asepsis.experiments.results import WATCHING, Group, Results, Run
 from asepsis.experiments.severity import level, severity
 from asepsis.experiments.spec import Scenario
-from asepsis.experiments.threats import Goal, Threat, threat_of
+from asepsis.experiments.threats import EAVESDROPPER, Goal, Threat, threat_of
 from asepsis.metrics.intervals import UNKNOWN, Interval
 
 IDLE = frozenset({"mean", "weighted-mean", "plain", "monitor"})
 """Stages that keep nobody from anything."""
+UNTRAINED = "undertrained"
+"""The level of what is done to a model that never learned: none can be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +29,14 @@ class Field:
     """One attack under one stack: its harm, or why the two do not go together.
 
     ``untrained``: the model learned nothing even without an attack; little was left to harm.
+    ``failed`` counts the runs that ended without figures: what happened in them is not in ``harm``.
     """
 
     harm: Interval = UNKNOWN
     level: str = ""
     reason: str = ""
     untrained: bool = False
+    failed: int = 0
 
     @property
     def known(self) -> bool:
@@ -41,12 +46,17 @@ class Field:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """One attack on one modality, under every stack."""
+    """One attack on one modality, under every stack.
+
+    ``adaptive``: the attacker knows the stack with its parameters, and fits the attack to it.
+    """
 
     modality: str
     attack: str
     threat: Threat
+    attacker: str
     fields: Mapping[str, Field]
+    adaptive: bool = False
     found: Detections | None = None
 
     @property
@@ -79,6 +89,23 @@ class Matrix:
         """Return one modality's rows, ranked inside each goal."""
         return ranked([row for row in self.rows if row.modality == modality])
 
+    def adapted(self, modality: str, goal: Goal, stack: str) -> tuple[str, Field] | None:
+        """Return the worst that an attacker did who knew a stack; ``None`` if none was played.
+
+        What is not estimable is worse than any figure: it shows nothing.
+        """
+        tried = [
+            (row.attack, row.fields[stack])
+            for row in self.rows
+            if row.adaptive and (row.modality, row.threat.goal) == (modality, goal)
+            if stack in row.fields and not row.fields[stack].reason
+        ]
+
+        def worth(one: tuple[str, Field]) -> float:
+            return one[1].harm.mean if one[1].known else math.inf
+
+        return max(tried, key=worth, default=None)
+
 
 def undefended(stack: str) -> bool:
     """Whether a stack's stages keep nobody from anything.
@@ -95,8 +122,7 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
     goals = list(Goal)
 
     def place(row: Row) -> tuple[int, float]:
-        harm = row.bare.harm.mean
-        return goals.index(row.threat.goal), -harm if math.isfinite(harm) else math.inf
+        return goals.index(row.threat.goal), -row.bare.harm.mean if row.bare.known else math.inf
 
     return sorted(rows, key=place)
 
@@ -114,14 +140,24 @@ def matrix(results: Results) -> Matrix:
         if scenario.tunes:
             continue
         for name, threat, by in _threats(group):
-            row = made.setdefault((scenario.modality, name), _Open(threat))
+            row = made.setdefault((scenario.modality, name), _Open(threat, _attacker(group, by)))
             row.fields[group.defense] = _field(group, threat, by)
+            row.adaptive = row.adaptive or _adapts(group)
+            row.tampers = row.tampers or (by == ATTACK and not passive(group.runs[0]))
     for item in results.refused:
         scenario = _scenario(results, item.scenario)
         if scenario is not None and scenario.modality and not scenario.tunes:
             _refuse(made, scenario.modality, item)
     rows = [
-        Row(modality, name, row.threat, row.fields, _detected(heard, modality, name, row.threat))
+        Row(
+            modality,
+            name,
+            row.threat,
+            row.attacker or row.threat.attacker,
+            row.fields,
+            row.adaptive,
+            _detected(heard, modality, name, row),
+        )
         for (modality, name), row in made.items()
     ]
     return Matrix(tuple(rows))
@@ -132,6 +168,9 @@ class _Open:
     """A row that is being put together."""
 
     threat: Threat
+    attacker: str = ""
+    adaptive: bool = False
+    tampers: bool = False
     fields: dict[str, Field] = field(default_factory=dict)
 
 
@@ -185,6 +224,22 @@ def _threats(group: Group) -> Iterator[tuple[str, Threat, str]]:
             yield name, found, name
 
 
+def _attacker(group: Group, by: str) -> str:
+    """Return who listens on the wire instead of being the server; "" where the family says who."""
+    for run in group.runs:
+        watching = {str(item["name"]): item for item in run.resolved.get("observe") or []}
+        if by == ATTACK and run.resolved.get("role") == "eavesdropper":
+            return EAVESDROPPER
+        if watching.get(by, {}).get("sees") == "messages":
+            return EAVESDROPPER
+    return ""
+
+
+def _adapts(group: Group) -> bool:
+    attack = group.runs[0].cell.spec.attack
+    return attack is not None and bool(getattr(build("attack", attack), "needs_rule", False))
+
+
 def _by_label(label: str) -> Threat | None:
     """Return the family of what a table calls ``name (options)``."""
     return threat_of(label.partition(" ")[0])
@@ -195,7 +250,8 @@ def _field(group: Group, threat: Threat, by: str) -> Field:
     if any(run.resolved.get("role") in WATCHING for run in group.runs) and by == ATTACK:
         goal = Goal.CONFIDENTIALITY
     found = severity(group, goal, by)
-    return Field(found, level(goal, found.mean), untrained=group.undertrained)
+    named = UNTRAINED if group.undertrained else level(goal, found.mean)
+    return Field(found, named, untrained=group.undertrained, failed=group.failed)
 
 
 def _refuse(made: dict[tuple[str, str], _Open], modality: str, item: Refused) -> None:
@@ -212,8 +268,8 @@ def _refuse(made: dict[tuple[str, str], _Open], modality: str, item: Refused) ->
 
 
 def _detected(
-    heard: Mapping[str, _Heard], modality: str, attack: str, threat: Threat
+    heard: Mapping[str, _Heard], modality: str, attack: str, row: _Open
 ) -> Detections | None:
-    if threat.passive:
+    if row.threat.passive and not row.tampers:
         return Detections(undetectable(), undetectable())
     return heard[modality].of(attack) if modality in heard else None

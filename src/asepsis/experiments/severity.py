@@ -40,7 +40,8 @@ def harm(run: Run, twin: Run, goal: Goal, by: str | None = None) -> float:
 
     Availability: loss of the task's primary figure, the mean over the last rounds; of a figure
     without natural bounds relative to the twin's (or to its floor, where that is more), and all of
-    it (1) where it doubles. Integrity: excess attack success, ``(ASR - floor) / (1 - floor)``.
+    it (1) where it doubles, or where the model blew up and has no such figure.
+    Integrity: excess attack success, ``(ASR - floor) / (1 - floor)``.
     Confidentiality: what the observer ``by`` learned beyond what is known without looking, see
     :func:`leakage`; ``None`` is the run's own attack. NaN where it cannot be estimated.
     """
@@ -97,6 +98,8 @@ def _planted(run: Run) -> bool:
 def _loss(run: Run, twin: Run) -> float:
     name = str(run.resolved.get("primary", "accuracy"))
     kind, clean = measure(name), twin.tail(name)
+    if run.footer["status"] == "diverged" and math.isnan(run.tail(name)) and math.isfinite(clean):
+        return 1.0
     lost = (run.tail(name) - clean) * (1 if kind.lower else -1)
     if kind.share or name == "ssim":
         return lost

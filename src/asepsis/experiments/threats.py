@@ -13,6 +13,7 @@ LABELED = EVERY - {Kind.PAIRED_IMAGE}
 SINGLE = LABELED - {Kind.MULTILABEL_IMAGE}
 HOSPITAL, SERVER = "a malicious hospital", "a curious server"
 WIRE = "an interceptor on the wire"
+EAVESDROPPER = "an eavesdropper on the wire"
 
 
 class Goal(StrEnum):

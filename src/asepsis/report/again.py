@@ -32,6 +32,11 @@ class Recipe:
     whole: bool = True
     repeated: bool = False
 
+    @property
+    def name(self) -> str:
+        """What the figures are called: the file's name without its end."""
+        return self.file.removesuffix(".toml")
+
 
 def of_scenario(results: Results, scenario: Scenario, name: str, *, hide: bool) -> Recipe:
     """Return the recipe of everything that a page says of a scenario."""
@@ -44,6 +49,31 @@ def of_scenario(results: Results, scenario: Scenario, name: str, *, hide: bool) 
     settled = {"title": scenario.title, "fallback": None, "fetch_seconds": None, "seeds": None}
     again = planned[0].model_copy(update=same | settled)
     return _recipe(results, [again], seeds, name, hide=hide)
+
+
+def of_modality(results: Results, modality: str | None, name: str, *, hide: bool) -> Recipe:
+    """Return the recipe of one part of a threat matrix, detectors' tuning included.
+
+    ``modality`` ``None`` stands for all of them.
+    """
+    wanted = [
+        _settled(results, title, item)
+        for title, item in titled(results.study)
+        if item.modality and modality in (None, item.modality)
+    ]
+    return _recipe(results, wanted, results.study.seeds, name, hide=hide)
+
+
+def _settled(results: Results, title: str, planned: Plan) -> Plan:
+    """Return a planned scenario with the data that it was run on, where those were a fallback."""
+    if planned.fallback is None:
+        return planned
+    later = f"{title} ({planned.fallback['name']})"
+    fell = any(run.cell.scenario == later for run in results.runs)
+    used = planned.fallback if fell else planned.experiment.dataset
+    experiment = planned.experiment.model_copy(update={"dataset": used})
+    changed = {"title": later if fell else title, "experiment": experiment, "fallback": None}
+    return planned.model_copy(update={**changed, "fetch_seconds": None})
 
 
 def _is(study: Study, planned: Plan, scenario: Scenario) -> bool:

@@ -12,6 +12,7 @@ from asepsis.experiments.store import guarded, write_atomic
 from asepsis.report import claimed, sections
 from asepsis.report.blocks import Block, gathered
 from asepsis.report.grids import Cell, Grid
+from asepsis.report.matrix import tables as matrix_tables
 from asepsis.report.plots import Plot
 from asepsis.report.tabular import csv_text, latex_text
 
@@ -93,6 +94,7 @@ def _all_tables(results: Results, blocks: list[Block]) -> list[Table]:
     found = [
         ("claims", "What the paper says beside what was measured", claimed.claims_grid(results))
     ]
+    found += matrix_tables(results)
     found += [table for block in blocks for table in tables_of(block)]
     found.append(("failures", "Runs that ended without figures", sections.failures_grid(results)))
     return [table for table in found if table[2].rows]

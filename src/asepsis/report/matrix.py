@@ -10,18 +10,23 @@ from rich.console import Console
 from rich.table import Table
 
 from asepsis.experiments.detection import Detection
-from asepsis.experiments.matrix import Field, Matrix, Row, matrix, ranked
+from asepsis.experiments.matrix import Field, Matrix, Row, matrix, ranked, undefended
 from asepsis.experiments.results import Results
 from asepsis.experiments.severity import CUTOFFS, LEVELS
+from asepsis.experiments.threats import Goal
 from asepsis.metrics.intervals import Interval
+from asepsis.report.again import Recipe, of_modality
 from asepsis.report.grids import Cell, Grid
 from asepsis.report.heat import shade
+from asepsis.report.provenance import all_public
 from asepsis.report.side_by_side import printable, split_tables
 from asepsis.report.wording import number, without_paths
 
 SURVEY = "not public to us"
 """What the survey says of an attack: its table cannot be had, and nothing is made up for it."""
 NOT_RUN = "–"
+NOT_TRIED = "adaptive: not tried"
+"""What a defense is told that nobody attacked who knew it: such a one is not called effective."""
 HEADS = [
     "goal",
     "rank",
@@ -37,6 +42,7 @@ HEADS = [
     "survey: detection",
     "best defense",
     "left under it",
+    "left by an attacker who knows it",
     "worst defense",
     "left under it",
 ]
@@ -44,11 +50,16 @@ HEADS = [
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """Attacks and defenses of one modality, and the numbered reasons for what is n/a."""
+    """Attacks and defenses of one modality, and the numbered reasons for what is n/a.
+
+    ``adaptive``: a line for every goal, under which defenses nobody attacked who knew them.
+    """
 
     modality: str
     grid: Grid
     reasons: list[str]
+    adaptive: list[str]
+    again: Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +70,7 @@ class Section:
     maps: list[Map]
     cutoffs: list[str]
     alone: bool
+    again: Recipe
 
 
 def section(results: Results) -> Section | None:
@@ -67,8 +79,34 @@ def section(results: Results) -> Section | None:
     if not found.rows:
         return None
     alone = all(one.harm.n < 2 for row in found.rows for one in row.fields.values())
-    maps = [_map(found, modality) for modality in found.modalities]
-    return Section(table(found), maps, cutoffs(), alone)
+    hide = not all_public(results)
+    maps = [
+        _map(found, modality, of_modality(results, modality, f"matrix-{place}", hide=hide))
+        for place, modality in enumerate(found.modalities, 1)
+    ]
+    again = of_modality(results, None, "matrix", hide=hide)
+    return Section(table(found), maps, cutoffs(), alone, again)
+
+
+def tables(results: Results) -> list[tuple[str, str, Grid]]:
+    """Return every table of a threat matrix for export: name, caption, table."""
+    found = section(results)
+    if found is None:
+        return []
+    made = [("matrix", "Threat matrix", found.grid)]
+    for item in found.maps:
+        reasons = [
+            [Cell(str(place), place), Cell(text)] for place, text in enumerate(item.reasons, 1)
+        ]
+        made += [
+            (item.again.name, f"Harm in %, attack by defense, {item.modality}", item.grid),
+            (
+                f"{item.again.name}-reasons",
+                f"What does not fit together, {item.modality}",
+                Grid(["number", "reason"], reasons),
+            ),
+        ]
+    return made
 
 
 def cutoffs() -> list[str]:
@@ -84,28 +122,29 @@ def cutoffs() -> list[str]:
 
 def table(found: Matrix) -> Grid:
     """Return the matrix: one row an attack and modality, ranked inside each goal."""
-    return Grid(HEADS, [_line(row, rank) for rank, row in _numbered(ranked(found.rows))])
+    return Grid(HEADS, [_line(found, row, rank) for rank, row in _numbered(ranked(found.rows))])
 
 
 def _numbered(rows: list[Row]) -> Iterator[tuple[int, Row]]:
     """Count inside every goal; what cannot be estimated has no rank (0)."""
     counts: dict[str, int] = {}
     for row in rows:
-        known = math.isfinite(row.bare.harm.mean)
+        known = row.bare.known
         counts[row.threat.goal] = counts.get(row.threat.goal, 0) + known
         yield (counts[row.threat.goal] if known else 0), row
 
 
-def _line(row: Row, rank: int) -> list[Cell]:
+def _line(found: Matrix, row: Row, rank: int) -> list[Cell]:
     threat, order = row.threat, row.ranked
     # Where nothing is lost there is nothing to defend, and the smallest gain is no merit.
-    best = order[0] if order and row.bare.level != LEVELS[0] else None
+    harmed = row.bare.level != LEVELS[0] and not row.bare.untrained
+    best = order[0] if order and harmed else None
     worst = order[-1] if len(order) > 1 else None
     return [
         Cell(threat.goal.value, threat.goal.value),
         Cell(str(rank) if rank else NOT_RUN, rank or math.inf),
         Cell(row.attack, row.attack),
-        *(Cell(text, text) for text in (threat.title, threat.attacker, threat.target)),
+        *(Cell(text, text) for text in (threat.title, row.attacker, threat.target)),
         Cell(row.modality, row.modality),
         _severity(row.bare),
         Cell(row.bare.level or NOT_RUN, row.bare.harm.mean),
@@ -113,6 +152,7 @@ def _line(row: Row, rank: int) -> list[Cell]:
         Cell(SURVEY, SURVEY),
         Cell(SURVEY, SURVEY),
         *_defense(best),
+        _adaptive(found, row, best),
         *_defense(worst),
     ]
 
@@ -124,15 +164,38 @@ def _defense(item: tuple[str, Field] | None) -> list[Cell]:
     return [Cell(name, name), _severity(one)]
 
 
+def _adaptive(found: Matrix, row: Row, best: tuple[str, Field] | None) -> Cell:
+    if best is None:
+        return Cell(NOT_RUN, -math.inf)
+    worst = found.adapted(row.modality, row.threat.goal, best[0])
+    if worst is None:
+        return Cell(NOT_TRIED, -math.inf, f"nobody attacked {best[0]} knowing it")
+    attack, one = worst
+    cell = _severity(one)
+    return Cell(cell.text, cell.order, f"{attack}: {cell.hint}")
+
+
+def _untried(found: Matrix, modality: str, stacks: list[str]) -> Iterator[str]:
+    """Say under which defenses nobody attacked who knew them, goal by goal."""
+    asked = [stack for stack in stacks if not undefended(stack)]
+    for goal in dict.fromkeys(row.threat.goal for row in found.of(modality)):
+        missing = [stack for stack in asked if not found.adapted(modality, Goal(goal), stack)]
+        if missing:
+            where = "any defense" if missing == asked else ", ".join(missing)
+            yield f"{goal.value}: {NOT_TRIED} under {where}"
+
+
 def _severity(one: Field) -> Cell:
     if one.reason:
         return Cell("n/a", -math.inf, without_paths(one.reason))
     if not one.level:
         return Cell(NOT_RUN, -math.inf, "not run")
+    left = f"; {one.failed} runs ended without figures" if one.failed else ""
     if not math.isfinite(one.harm.mean):
-        return Cell("n/e", -math.inf, "not estimable")
+        return Cell("n/e", -math.inf, f"not estimable{left}")
     note = "the model did not learn, attacked or not" if one.untrained else one.level
-    return Cell(percent(one.harm) + ("*" if one.untrained else ""), one.harm.mean, note)
+    marks = ("*" if one.untrained else "") + ("!" if one.failed else "")
+    return Cell(percent(one.harm) + marks, one.harm.mean, f"{note}{left}")
 
 
 def percent(found: Interval) -> str:
@@ -168,7 +231,7 @@ def _figures(one: Detection) -> str:
     )
 
 
-def _map(found: Matrix, modality: str) -> Map:
+def _map(found: Matrix, modality: str, again: Recipe) -> Map:
     """Lay attacks out against defenses; reasons are numbered in the order of their first use."""
     rows = found.of(modality)
     stacks = list(dict.fromkeys(stack for row in rows for stack in row.fields))
@@ -183,7 +246,9 @@ def _map(found: Matrix, modality: str) -> Map:
         for row in rows
     ]
     heads = ["goal", "attack", *stacks]
-    return Map(modality, Grid(heads, lines), [without_paths(text) for text in reasons])
+    adaptive = list(_untried(found, modality, stacks))
+    said = [without_paths(text) for text in reasons]
+    return Map(modality, Grid(heads, lines), said, adaptive, again)
 
 
 def _in_order(row: Row, stacks: list[str]) -> list[Field]:
@@ -212,6 +277,8 @@ def print_matrix(results: Results, console: Console) -> None:
             console.print(made)
         for place, reason in enumerate(item.reasons, 1):
             console.print(printable(f" ({place}) n/a: {reason}", "dim"))
+        for line in item.adaptive:
+            console.print(printable(f" {line}", "dim"))
     for line in found.cutoffs:
         console.print(printable(f" {line}", "dim"))
 

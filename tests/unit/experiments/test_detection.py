@@ -127,6 +127,16 @@ def test_too_few_hostile_hospital_rounds_are_not_estimable() -> None:
     assert detection([run(9, {"norm": CLEAR}, rounds=4)], tuning[:0]).detector == ""
 
 
+def test_what_somebody_on_the_wire_altered_is_hostile_and_what_was_cut_off_has_no_row() -> None:
+    made = run(0, {"norm": CLEAR}, role="interceptor")
+    for item in made.rounds[1:]:
+        item["intercepted"] = {"9": "altered", "8": "replayed", "0": "dropped"}
+    found = units(made)
+    assert len(found.hostile) == 6 * 9
+    assert found.hostile.sum() == 6 * 2
+    assert found.auc("norm") == 1.0
+
+
 def test_a_seed_is_for_tuning_or_for_the_figures() -> None:
     one = run(3, {"norm": CLEAR})
     with pytest.raises(ConfigError, match=r"other seeds.*got \[3\]"):

@@ -24,7 +24,11 @@ def run(tail: dict[str, float] | None = None, **about: Any) -> Run:
         "observe": [{"name": name} for name in about.get("observe", ())],
         "role": about.get("role", "client"),
     }
-    footer = {"status": "success", "tail": tail or {}, "evidence": about.get("evidence", [])}
+    footer = {
+        "status": about.get("status", "success"),
+        "tail": tail or {},
+        "evidence": about.get("evidence", []),
+    }
     lines: list[Any] = [
         {"type": "header", "result": {"resolved": resolved}},
         {"type": "round", "result": {"round": 0, "hostile": [0], "void": None}},
@@ -61,6 +65,23 @@ def test_a_distance_is_judged_beside_its_floor() -> None:
     name = "kernel_distance"
     pair = run({name: 0.3}, primary=name), run({name: 0.1, "kernel_floor": 0.4}, primary=name)
     assert harm(*pair, Goal.AVAILABILITY) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_model_that_blew_up_under_attack_lost_everything(value: float) -> None:
+    attacked = run({"mae": value}, primary="mae", status="diverged")
+    clean = run({"mae": 0.1}, primary="mae")
+    assert harm(attacked, clean, Goal.AVAILABILITY) == 1.0
+    assert math.isnan(harm(attacked, run({"mae": math.nan}, primary="mae"), Goal.AVAILABILITY))
+    unknown = run({"mae": math.nan}, primary="mae")
+    assert math.isnan(harm(unknown, clean, Goal.AVAILABILITY))
+
+
+@pytest.mark.parametrize("primary", ["balanced_accuracy", "macro_auroc", "mae", "ssim", "psnr"])
+def test_what_was_not_measured_is_never_called_none(primary: str) -> None:
+    unknown, clean = run({}, primary=primary), run({primary: 0.5}, primary=primary)
+    for pair in ((unknown, clean), (clean, unknown)):
+        assert level(Goal.AVAILABILITY, harm(*pair, Goal.AVAILABILITY)) == "not estimable"
 
 
 def test_integrity_is_the_excess_over_the_twins_floor() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tomllib
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +13,11 @@ from rich.console import Console
 
 from asepsis.core.errors import ConfigError
 from asepsis.experiments.matrix import undefended
-from asepsis.experiments.plan import Cell, Refused, probe_name
+from asepsis.experiments.plan import Cell, Refused, probe_name, study_from
 from asepsis.experiments.results import Results, Run
 from asepsis.experiments.spec import Component, Scenario, Study, parse
 from asepsis.report.html import render
-from asepsis.report.matrix import SURVEY, Section, section
+from asepsis.report.matrix import NOT_TRIED, SURVEY, Section, section, tables
 from asepsis.report.page import environment
 from asepsis.report.terminal import print_results
 
@@ -32,17 +33,29 @@ HARM = {  # attack, rule: accuracy, ASR
     ("badnets", "mean"): (0.85, 0.91),
     ("badnets", "krum"): (0.85, 0.28),
 }
+ADAPTED = {
+    ("adaptive-poisoning", "mean"): (0.55, None),
+    ("adaptive-poisoning", "median"): (0.7, None),
+}
 EYES = "loss-mia"
+EAR = "loss-mia (sees=messages)"
+KNOWING: Component = {"name": "adaptive-poisoning"}
 WHY = "<b>krum</b> is too small; use median"
 
 
 def of(attack: str) -> Component | None:
-    return {"none": None, "label-flip": FLIP, "badnets": PATCH}[attack]
+    return {"none": None, "label-flip": FLIP, "badnets": PATCH, "adaptive-poisoning": KNOWING}[
+        attack
+    ]
 
 
 def watched(excess: float) -> list[dict[str, Any]]:
     scores = {"held-out/excess": excess}
-    return [{"by": EYES, "round": 3, "kind": "membership", "scores": scores}]
+    heard = {"held-out/excess": excess / 2}
+    return [
+        {"by": EYES, "round": 3, "kind": "membership", "scores": scores},
+        {"by": EAR, "round": 3, "kind": "membership", "scores": heard},
+    ]
 
 
 def listened(lines: list[Any], loud: float) -> None:
@@ -56,7 +69,7 @@ def listened(lines: list[Any], loud: float) -> None:
 
 
 def run(attack: str, rule: str, seed: int, title: str = TITLE, loud: float = 0.9) -> Run:
-    accuracy, asr = HARM[attack, rule]
+    accuracy, asr = {**HARM, **ADAPTED}[attack, rule]
     shift = (seed % 3 - 1) * 0.01 if attack != "none" else 0.0
     tail = {"balanced_accuracy": accuracy + shift, **({} if asr is None else {"asr": asr})}
     tail |= {FLOOR: 0.1} if attack == "none" else {}
@@ -64,15 +77,17 @@ def run(attack: str, rule: str, seed: int, title: str = TITLE, loud: float = 0.9
     leak = watched({"mean": 0.2, "krum": 0.05, "median": 0.0}[rule]) if attack == "none" else []
     lines = record(spec, tail, evidence=leak)
     resolved = lines[0]["result"]["resolved"]
-    resolved["observe"] = [{"name": EYES}] if attack == "none" else []
+    looking = [{"name": EYES, "sees": "delivery"}, {"name": EAR, "sees": "messages"}]
+    resolved["observe"] = looking if attack == "none" else []
     lines[-1]["result"]["prior"] = {}
     if rule == "mean":
         listened(lines, loud)
     return Run(Cell(title, attack, rule, seed, spec), lines)
 
 
-def study(*seeds: int, refused: tuple[Refused, ...] = ()) -> Results:
-    runs = [run(attack, rule, seed) for attack, rule in HARM for seed in seeds]
+def study(*seeds: int, refused: tuple[Refused, ...] = (), adapted: bool = False) -> Results:
+    cells = [*HARM, *(ADAPTED if adapted else ())]
+    runs = [run(attack, rule, seed) for attack, rule in cells for seed in seeds]
     runs += [run(attack, "mean", 100, TUNING) for attack in ("none", "label-flip", "badnets")]
     one = experiment(None, "mean", 0, "phantom")
     scenarios = (
@@ -95,7 +110,7 @@ def page(results: Results) -> str:
 
 
 def lines(found: Section) -> dict[str, dict[str, str]]:
-    heads = [*found.grid.heads[:13], "best left", "worst", "worst left"]
+    heads = [*found.grid.heads[:13], "best left", "adaptive", "worst", "worst left"]
     return {
         row[2].text: dict(zip(heads, (cell.text for cell in row), strict=True))
         for row in found.grid.rows
@@ -104,7 +119,7 @@ def lines(found: Section) -> dict[str, dict[str, str]]:
 
 def test_every_threat_has_a_row_with_what_it_did_without_a_defense() -> None:
     rows = lines(shown(study(0)))
-    assert set(rows) == {"label-flip", "badnets", EYES}
+    assert set(rows) == {"label-flip", "badnets", EYES, EAR}
     flip = rows["label-flip"]
     assert flip["severity without a defense"] == "26.0"
     assert (flip["level"], flip["goal"], flip["attacker"]) == (
@@ -136,7 +151,79 @@ def test_a_model_that_never_learned_is_no_defense() -> None:
     found = shown(results)
     assert lines(found)["label-flip"]["best defense"] == "krum"
     [row] = [row for row in found.maps[0].grid.rows if row[1].text == "label-flip"]
-    assert row[found.maps[0].grid.heads.index("median")].text == "0.0* none"
+    assert row[found.maps[0].grid.heads.index("median")].text == "0.0* undertrained"
+
+
+def test_a_model_that_never_learned_has_no_level_no_rank_and_no_best_defense() -> None:
+    results = study(0)
+    for item in results.runs:
+        if item.cell.defense == "mean":
+            item.footer["tail"]["balanced_accuracy"] = 0.5
+            item.footer["last"]["balanced_accuracy"] = 0.5
+    flip = lines(shown(results))["label-flip"]
+    assert (flip["level"], flip["rank"], flip["best defense"]) == ("undertrained", "–", "–")
+
+
+def test_who_listens_on_the_wire_is_not_the_server() -> None:
+    rows = lines(shown(study(0)))
+    assert rows[EYES]["attacker"] == "a curious server"
+    assert rows[EAR]["attacker"] == "an eavesdropper on the wire"
+    assert rows[EAR]["severity without a defense"] == "20.0"
+    assert rows[EAR]["detection"] == "undetectable by construction"
+
+
+def test_beside_the_best_defense_stands_what_an_attacker_does_who_knows_it() -> None:
+    found = shown(study(0, adapted=True))
+    rows = lines(found)
+    assert (rows["label-flip"]["best defense"], rows["label-flip"]["adaptive"]) == (
+        "median",
+        "11.0",
+    )
+    assert rows["badnets"]["adaptive"] == rows[EYES]["adaptive"] == NOT_TRIED
+    assert found.maps[0].adaptive == [
+        "availability: adaptive: not tried under krum",
+        "integrity: adaptive: not tried under any defense",
+        "confidentiality: adaptive: not tried under any defense",
+    ]
+    assert "adaptive: not tried under krum" in page(study(0, adapted=True))
+
+
+def test_an_adaptive_attack_without_figures_does_not_read_as_a_defense_that_held() -> None:
+    results = study(0, adapted=True)
+    for item in results.runs:
+        if (item.cell.attack, item.cell.defense) == ("adaptive-poisoning", "median"):
+            item.footer["status"] = "error"
+    rows = lines(shown(results))
+    assert rows["label-flip"]["adaptive"] == "n/e"
+
+
+def test_runs_without_figures_are_not_hidden_in_the_mean() -> None:
+    results = study(0, 1, 2)
+    [lost] = [
+        item
+        for item in results.runs
+        if (item.cell.attack, item.cell.defense, item.cell.seed) == ("label-flip", "krum", 2)
+    ]
+    lost.footer["status"] = "error"
+    [row] = [row for row in shown(results).maps[0].grid.rows if row[1].text == "label-flip"]
+    cell = next(cell for cell in row if "!" in cell.text)
+    assert "1 runs ended without figures" in cell.hint
+
+
+def test_every_table_of_it_is_exported_and_tells_how_it_is_made_again() -> None:
+    results = study(0, refused=(Refused(TITLE, "generator-poison", "mean", "not on tables"),))
+    assert [name for name, _, _ in tables(results)] == [
+        "matrix",
+        "matrix-1",
+        "matrix-1-reasons",
+    ]
+    again = study_from(tomllib.loads(shown(results).maps[0].again.toml), "again")
+    assert [(one.title, one.tunes, one.seeds) for one in again.scenarios] == [
+        (TITLE, False, None),
+        (TUNING, True, (100,)),
+    ]
+    assert again.seeds == (0,)
+    assert page(results).count("Make this again") == 2
 
 
 def test_seeds_have_an_interval_and_one_seed_says_that_it_has_none() -> None:
@@ -159,6 +246,7 @@ def test_ranks_are_counted_inside_one_goal() -> None:
         ("availability", "1"),
         ("integrity", "1"),
         ("confidentiality", "1"),
+        ("confidentiality", "2"),
     ]
 
 
