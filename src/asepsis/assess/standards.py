@@ -1,11 +1,15 @@
 """What standards call a threat, so that a finding can be filed where people look for it.
 
-Terms are of NIST AI 100-2 E2025 (March 2025: attack index of predictive AI), of MITRE ATLAS as of
-its data release 2026.07, and of the OWASP Machine Learning Security Top 10, 2023 (a draft). Ids and
-names were compared with published copies of the three lists in November 2026. Law is pointed at,
-not interpreted: GDPR (Regulation (EU) 2016/679), the HIPAA Security Rule (45 CFR Part 164, Subpart
-C; section 164.312 compared with the edition of 2019) and the EU AI Act (Regulation (EU) 2024/1689).
-None of it is legal advice.
+Terms are of NIST AI 100-2 E2025 (March 2025, attack index of predictive AI), of MITRE ATLAS as of
+its data release 2026.07, and of the OWASP Machine Learning Security Top 10 of 2023 (a draft). In
+November 2026 ids and names were compared with OWASP's project page, with the release notes of ATLAS
+and published copies of its data, and with published copies of NIST's index; NIST's own document
+was not at hand.
+
+Law is pointed at, not interpreted, and none of it is legal advice: GDPR (Regulation (EU) 2016/679;
+Art. 5 and 32 compared with quotations), the HIPAA Security Rule (45 CFR Part 164, Subpart C;
+section 164.312 compared with the edition of 2019, section 164.308 not) and the EU AI Act (Regulation
+(EU) 2024/1689; Art. 15(5) compared with summaries).
 
 ``NIST``, ``ATLAS`` and ``OWASP`` describe machine learning in general. Where a list has no term for
 a threat to a federation, that is said, with what comes nearest.

@@ -30,30 +30,26 @@ RUNG_ZERO = "not tried"
 
 
 def threats_grid(outcome: Outcome) -> Grid:
-    """One row a threat: who, what, to what end, what may be said, and the standards' terms."""
-    heads = ["threat", "ruling", "limit", "attacker", "target", "goal", "adaptive attack"]
-    return Grid([*heads, *VERSIONS], [_threat(finding) for finding in outcome.findings])
+    """One row a threat: what may be said, the standards' ids, who attacks what, to what end."""
+    heads = ["threat", "ruling", "limit", "standards", "adaptive attack"]
+    heads += ["attacker", "target", "goal"]
+    return Grid(heads, [_threat(finding) for finding in outcome.findings])
 
 
 def _threat(finding: Finding) -> list[Cell]:
-    about, terms = finding.threat, terms_of(finding.key)
-    adaptive = [clean(part.attack) for part in finding.parts if part.adaptive]
+    about = finding.threat
+    ids = [term.id for term in terms_of(finding.key).terms]
+    adaptive = "tried" if finding.adaptive else ADAPTIVE_UNTRIED if finding.parts else "n/a"
     return [
         Cell(about.title, about.title),
         _ruled(finding.ruling),
         Cell(limit_text(finding.limit), finding.limit),
+        Cell(", ".join(ids), ids[0]),
+        Cell(adaptive, adaptive, tone="unclear" if adaptive == ADAPTIVE_UNTRIED else ""),
         Cell(about.attacker, about.attacker),
         Cell(about.target, about.target),
         Cell(str(about.goal), str(about.goal)),
-        Cell("; ".join(adaptive) or ADAPTIVE_UNTRIED, len(adaptive)),
-        *(Cell(terms.text(scheme), hint=_hint(finding.key, scheme)) for scheme in VERSIONS),
     ]
-
-
-def _hint(key: str, scheme: str) -> str:
-    terms = terms_of(key)
-    near = {term.nearest for term in terms.of(scheme) if term.nearest}
-    return terms.without.get(scheme, "") or "; ".join(sorted(near))
 
 
 def _ruled(ruling: Ruling) -> Cell:
@@ -193,16 +189,18 @@ def _last(value: float) -> float:
 
 
 def standards_grid(outcome: Outcome) -> Grid:
-    """One row a threat: what is pointed at, and where a list has no term that quite fits."""
-    return Grid(["threat", "pointers", "remarks"], [_standard(f.key) for f in outcome.findings])
+    """One row a threat: its terms in every list, what law is pointed at, and what does not fit."""
+    heads = ["threat", *VERSIONS, "pointers", "remarks"]
+    return Grid(heads, [_standard(finding.key) for finding in outcome.findings])
 
 
 def _standard(key: str) -> list[Cell]:
     terms = terms_of(key)
     remarks = [f"{scheme}: {why}" for scheme, why in terms.without.items()]
-    remarks += sorted({f"{t.id}: {t.nearest}" for t in terms.terms if t.nearest})
+    remarks += sorted({f"{term.id}: {term.nearest}" for term in terms.terms if term.nearest})
     return [
         Cell(threat(key).title, threat(key).title),
+        *(Cell(terms.text(scheme)) for scheme in VERSIONS),
         Cell("; ".join(terms.pointers)),
         Cell("; ".join(remarks) or "none"),
     ]

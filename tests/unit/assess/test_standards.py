@@ -66,4 +66,8 @@ def test_the_page_on_assessments_shows_the_same_terms() -> None:
 def test_the_page_on_assessments_names_every_key() -> None:
     page = (Path(__file__).resolve().parents[3] / "docs" / "assess.md").read_text("utf-8")
     for key in (*AssessSpec.model_fields, *LimitsSpec.model_fields):
-        assert f"`{key}`" in page, key
+        assert f"| `{key}` |" in page or f"`{key}`, " in page or f", `{key}`" in page, key
+    assert f"| `seeds` | `{AssessSpec.model_fields['seeds'].default}` |" in page
+    assert f"| `minutes` | `{AssessSpec.model_fields['minutes'].default:g}` |" in page
+    for key, field in LimitsSpec.model_fields.items():
+        assert f"| `{key}` | `{field.default:g}` |" in page
