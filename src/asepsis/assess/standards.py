@@ -8,8 +8,8 @@ was not at hand.
 
 Law is pointed at, not interpreted, and none of it is legal advice: GDPR (Regulation (EU) 2016/679;
 Art. 5 and 32 compared with quotations), the HIPAA Security Rule (45 CFR Part 164, Subpart C;
-section 164.312 compared with the edition of 2019, section 164.308 not) and the EU AI Act (Regulation
-(EU) 2024/1689; Art. 15(5) compared with summaries).
+section 164.312 compared with the edition of 2019, section 164.308 not) and the EU AI Act
+(Regulation (EU) 2024/1689; Art. 15(5) compared with summaries).
 
 ``NIST``, ``ATLAS`` and ``OWASP`` describe machine learning in general. Where a list has no term for
 a threat to a federation, that is said, with what comes nearest.
