@@ -89,6 +89,15 @@ class Run:
         laps = [line["observed"]["seconds"] for line in rounds_of(self.lines) if "observed" in line]
         return _mean_laps(laps)
 
+    def bytes_up(self) -> float:
+        """Mean bytes a hospital sends a round: what the channel counted, else the bare update."""
+        told = [item.get("channel") or {} for item in self.rounds]
+        counted = [float(item["bytes_up_mean"]) for item in told if "bytes_up_mean" in item]
+        if counted:
+            return math.fsum(counted) / len(counted)
+        observed = (footer_of(self.lines) or {}).get("observed") or {}
+        return float(observed.get("row_bytes", math.nan))
+
 
 def _mean_laps(laps: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Average times by name; a part that some round did not have took none."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from asepsis.experiments.results import Results
+from asepsis.experiments.results import Results, Run
 from asepsis.experiments.threats import threat_of
 from asepsis.report.brief_leaks import leaks
 from asepsis.report.findings import Finding, Scenario, Verdict
@@ -33,6 +33,8 @@ PLAIN = {
     "property-inference": "guessing facts about a hospital's patients",
     "interception": "messages altered on their way",
 }
+IDEAL = frozenset({"secure-sum", "grouped-secure-sum"})
+"""Transports that are computed as if somebody could be trusted: what they would send is unknown."""
 NOTHING_LOOKED = "Not tested here: nobody looked at what updates give away."
 
 
@@ -201,14 +203,21 @@ def _price(told_of: list[Scenario], defense: str) -> str:
     if not pairs:
         return ""
     changes = [mine.utility.mean - base.utility.mean for _, mine, base in pairs]
-    ratios = [_seconds(mine) / _seconds(base) for _, mine, base in pairs if _seconds(base)]
+    ratios = [_sent(mine) / _sent(base) for _, mine, base in pairs if _sent(base) > 0]
+    finite = [ratio for ratio in ratios if math.isfinite(ratio)]
     scale = pairs[0][0].scale
     same = all(s.scale.name == scale.name for s, _, _ in pairs)
     known = [change for change in changes if math.isfinite(change)] if same else []
-    moved = f"moves {scale.label} by {_span([scale.change(c) for c in sorted(known)])}"
-    slower = f"takes {_span([f'{ratio:.1f}' for ratio in sorted(ratios)])} times as long"
-    parts = [text for text, have in ((moved, known), (slower, ratios)) if have]
+    moved = f"moves {scale.label} by {_span([scale.change(c) for c in sorted(known)])} on average"
+    sends = f"has every hospital send {_times(finite)}"
+    parts = [text for text, have in ((moved, known), (sends, finite)) if have]
     return f"{defense} {' and '.join(parts)}" if parts else ""
+
+
+def _times(ratios: list[float]) -> str:
+    """Say how many times as many bytes, where two digits show that they are more or fewer."""
+    written = _span([f"{ratio:.1f}" for ratio in sorted(ratios)])
+    return "as many bytes as before" if written == "1.0" else f"{written} times as many bytes"
 
 
 def _span(texts: list[str]) -> str:
@@ -220,8 +229,14 @@ def _twin(scenario: Scenario, defense: str) -> Finding | None:
     return found[0] if found and found[0].group.good else None
 
 
-def _seconds(finding: Finding) -> float:
-    return math.fsum(finding.group.seconds().values())
+def _sent(finding: Finding) -> float:
+    """Return the bytes of a hospital in a round; an ideal sum has no messages to count."""
+    runs = [run.bytes_up() for run, _ in finding.group.good if not _ideal(run)]
+    return math.fsum(runs) / len(runs) if runs else math.nan
+
+
+def _ideal(run: Run) -> bool:
+    return any(stage["name"] in IDEAL for stage in run.cell.spec.defenses)
 
 
 def _sure(results: Results) -> Point:

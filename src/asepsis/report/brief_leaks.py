@@ -80,11 +80,15 @@ def _told(finding: Finding, by: str, saying: Saying) -> tuple[float, str] | None
     best = max(guesses, key=lambda guess: saying.sign * guess, default=math.nan)
     who = finding.attack if by == "attack" else by
     ahead = saying.sign * (value - best)
-    verdict = "" if ahead > 0 else ", no better"
-    beside = f" (a blind guess: {_written(best, saying)}{verdict})" if guesses else ""
-    text = f"through {finding.defense}, {who} {saying.words.format(_written(value, saying))}"
+    mine, guess = _written(value, saying), _written(best, saying)
+    if guesses and ahead <= 0:
+        did = f"did no better than a blind guess ({mine}; the guess: {guess})"
+    else:
+        beside = f" (a blind guess: {guess})" if guesses else ""
+        did = f"{saying.words.format(mine)}{beside}"
+    text = f"through {finding.defense}, {who} {did}"
     gained = ahead if math.isfinite(ahead) else 0.0
-    return gained / (100 if saying.unit == " dB" else 1), f"{text}{beside}"
+    return gained / (100 if saying.unit == " dB" else 1), text
 
 
 def _written(value: float, saying: Saying) -> str:

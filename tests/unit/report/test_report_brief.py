@@ -81,17 +81,44 @@ def test_leaks_stand_beside_a_guess(curious: Results) -> None:
         for item in run.footer.get("evidence", []):
             item["scores"]["prior/mean/psnr"] = 18.0
     said = answers(curious)["What leaks?"].answer
-    assert "24.0 dB (a blind guess: 18.0 dB)" in said
-    assert "8.0 dB (a blind guess: 18.0 dB, no better)" in said
+    assert "dlg rebuilt training inputs, likeness (PSNR) 24.0 dB (a blind guess: 18.0 dB)" in said
+    assert "dlg did no better than a blind guess (8.0 dB; the guess: 18.0 dB)" in said
     assert said.index("24.0") < said.index("8.0 dB")
 
 
 def test_the_price_is_that_without_an_attack(study: Maker) -> None:
     said = answers(study())["At what cost?"].answer
     assert said == (
-        "Without an attack, multi-krum moves balanced accuracy by 0.0 points "
-        "and takes 1.0 times as long."
+        "Without an attack, multi-krum moves balanced accuracy by 0.0 points on average and has "
+        "every hospital send as many bytes as before."
     )
+
+
+def test_bytes_are_those_that_the_channel_counted(study: Maker) -> None:
+    results = study()
+    for run in results.runs:
+        if run.cell.defense == "multi-krum":
+            for item in run.rounds:
+                item["channel"] = {"bytes_up_mean": 3072.0}
+    # A bare update has 2048 bytes.
+    assert "send 1.5 times as many bytes." in answers(results)["At what cost?"].answer
+
+
+def test_nothing_is_said_of_the_bytes_of_an_ideal_sum(study: Maker) -> None:
+    results = study()
+    for run in results.runs:
+        if run.cell.defense == "multi-krum":
+            run.cell.spec.defenses[0]["name"] = "secure-sum"
+    assert "bytes" not in answers(results)["At what cost?"].answer
+
+
+def test_a_busy_machine_is_no_price(study: Maker) -> None:
+    results = study()
+    for run in results.runs:
+        for line in run.lines:
+            if run.cell.defense == "multi-krum" and "seconds" in line.get("observed", {}):
+                line["observed"]["seconds"]["training"] *= 9
+    assert answers(results)["At what cost?"] == answers(study())["At what cost?"]
 
 
 def test_the_threat_model_is_told_in_words(study: Maker) -> None:
