@@ -18,7 +18,7 @@ COPIES = (
 
 
 def purge(
-    folder: Annotated[Path, typer.Argument(help="A results folder that a run wrote.")],
+    folder: Annotated[Path, typer.Argument(help="A folder that a run or an assessment wrote.")],
     everything: Annotated[
         bool, typer.Option("--all", help="Records, ledgers and the plan too: the whole run.")
     ] = False,
@@ -48,7 +48,7 @@ def purge(
                 {
                     "deleted": len(found.files),
                     "bytes": found.size,
-                    "left": [str(path) for path in found.foreign],
+                    "left": [path.relative_to(found.root).as_posix() for path in found.foreign],
                     "note": COPIES,
                 }
             )

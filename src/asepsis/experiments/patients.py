@@ -28,14 +28,20 @@ HIDDEN = "<private>"
 SMALLEST_GROUP = 10
 """Nothing is written of fewer patients of a user's own than this, but that they are fewer."""
 LABELS = ("labels", "attack", "defense", "scenario", "title", "notes", "reason")
-LOOKS_LIKE_PATH = re.compile(r"^(?:~|\.{1,2}[\\/]|[\\/]|[A-Za-z]:[\\/]|file:)|[\\/].*\.\w+$")
+LOOKS_LIKE_PATH = re.compile(
+    r"^(?:~|\.{1,2}[\\/]|[\\/]|[A-Za-z]:[\\/]|file:)|[\\/].*\.\w+(?::\w+)?$"
+)
+
+ABSOLUTE = re.compile(r"^(?:~|[\\/]|[A-Za-z]:[\\/]|file:)")
+"""A place on this machine: whosever the data are, only a file's name is written of it."""
 
 
 @dataclass(frozen=True)
 class Screen:
     """Words that stand for what must not be written: for the same text always the same word.
 
-    ``files`` holds texts of the ``options`` that name files, ``sites`` names of sites.
+    ``files`` holds texts of the ``options`` that name files, ``sites`` names of sites. Where the
+    data are public, files of other components, such as a network's, keep their bare names.
     """
 
     files: Mapping[str, str] = field(default_factory=dict)
@@ -45,10 +51,13 @@ class Screen:
     @classmethod
     def of(cls, specs: Iterable[Experiment], sites: Mapping[str, str] | None = None) -> Screen:
         """Find what must not be written of some experiments."""
-        own = [spec for spec in specs if private(spec)]
+        every = list(specs)
+        own = [spec for spec in every if private(spec)]
         options = [name for spec in own for name in file_options(_class(spec.dataset))]
         found = [text for spec in own for text in _private_texts(spec)]
-        return cls(_numbered(found), sites or {}, frozenset((*FILES, *options)))
+        places = [text for spec in every for text in _paths(_parts(spec)) if ABSOLUTE.match(text)]
+        words = {**_last_parts(places), **_numbered(found)}
+        return cls(words, sites or {}, frozenset((*FILES, *options)))
 
     def table(self, value: Any, key: str = "") -> Any:
         """Return a table without what must not be written."""
@@ -86,6 +95,16 @@ def _numbered(texts: Iterable[str]) -> dict[str, str]:
     }
 
 
+def _last_parts(texts: Iterable[str]) -> dict[str, str]:
+    """Give every file its name without its folders; files of one name stay apart."""
+    found: dict[str, str] = {}
+    for text in dict.fromkeys(texts):
+        name = re.split(r"[\\/]", text.rstrip("\\/"))[-1] or HIDDEN
+        same = sum(word.partition(" (")[0] == name for word in found.values())
+        found[text] = f"{name} ({same + 1})" if same else name
+    return found
+
+
 def _word(number: int) -> str:
     return HIDDEN if number == 1 else f"{HIDDEN[:-1]} {number}>"
 
@@ -93,8 +112,13 @@ def _word(number: int) -> str:
 def _private_texts(spec: Experiment) -> Iterator[str]:
     """Return the texts of a specification that name files."""
     yield from _files(spec.dataset)
-    for part in (spec.model, spec.task, spec.trainer, spec.partition, *spec.defenses):
-        yield from _paths(part)
+    yield from _paths(_parts(spec))
+
+
+def _parts(spec: Experiment) -> list[Any]:
+    """Return every component of an experiment but its data."""
+    one = (spec.model, spec.task, spec.trainer, spec.partition, spec.federation.server, spec.attack)
+    return [*one, spec.probes, *spec.defenses, *spec.inspect, *spec.observe]
 
 
 def _files(dataset: Component) -> Iterator[str]:
@@ -139,11 +163,18 @@ def screen_of(plan: Plan, *, pseudonyms: bool = False) -> Screen:
         for axis, values in scenario.over.items():
             if axis.startswith("dataset"):
                 specs += [_varied(scenario.experiment, axis, value) for value in values]
+            else:  # cells that were refused have files, too
+                specs += [_holding(scenario.experiment, value) for value in values]
     sites: dict[str, str] = {}
     if pseudonyms:
         for spec in {str(cell.spec.dataset): cell.spec for cell in plan.cells}.values():
             sites |= pseudonyms_of(spec)
     return Screen.of(specs, sites)
+
+
+def _holding(spec: Experiment, value: Any) -> Experiment:
+    """Return an experiment that names what a setting of any name would."""
+    return spec.model_copy(update={"probes": {"": {"name": "", "of": value}}})
 
 
 def _varied(spec: Experiment, axis: str, value: Any) -> Experiment:
@@ -210,8 +241,9 @@ def told(
     screen = Screen.of([spec], pseudonyms_of(spec) if pseudonyms else {})
     shown = {**resolved, "hospitals": [screen.words(name) for name in resolved["hospitals"]]}
     shown["components"] = screen.table(resolved["components"])
-    if "root" in resolved:
-        shown["root"] = screen.table(resolved["root"])
+    for part in ("root", "defenses", "inspect", "observe"):
+        if part in resolved:
+            shown[part] = screen.table(resolved[part])
     if "unseen" in resolved:
         name = screen.words(resolved["unseen"]["hospital"])
         shown["unseen"] = {**resolved["unseen"], "hospital": name}

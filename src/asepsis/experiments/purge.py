@@ -1,14 +1,18 @@
 """Delete the evidence of a results folder: pictures, checkpoints, models; or all of it.
 
-Only what asepsis wrote is deleted, by its name and place; no link is followed. What else lies in
-the folder stays. Records are kept unless everything is to go.
+The folder of an assessment holds a results folder a step; they go together. Only what asepsis
+wrote is deleted, by its name and place; no link is followed. What else lies in the folder stays.
+Records are kept unless everything is to go.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +23,13 @@ EVIDENCE = ("artifacts", "checkpoints", "prefixes", "traces", "exports")
 RECORDS = ("runs", "ledgers")
 SUFFIXES = (".safetensors", ".jsonl", ".csv", ".tex", ".svg", ".pdf", ".png", ".html", ".parquet")
 DEPTH = 3
+EVENTS = "tensorboard"
+"""Where a tracker was told, if nobody said where else."""
+TOLD = ("study.json", "devices.json", "mlflow.db")
+STEP = re.compile(r"today|final|search-\d{1,3}")
+"""What an assessment calls its steps."""
+DIARY = "progress.json"
+ASSESSED = (DIARY, "assessment.json", "junit.xml", "assessment.sarif", "recommended.toml")
 
 
 @dataclass(frozen=True)
@@ -50,10 +61,11 @@ def plan_purge(root: Path, *, everything: bool = False) -> Purge:
     """
     _check(root)
     with guarded(root):
-        every = sorted(_below(root, 1))
+        steps = _steps(root)
+        every = sorted(_below(root, 1, DEPTH + (steps is not None)))
         plain = [path for path in every if stat.S_ISREG(path.lstat().st_mode)]
-        files = [path for path in plain if _is_mine(path.relative_to(root), everything)]
-        known = {path for path in plain if _is_mine(path.relative_to(root), True)}
+        files = [path for path in plain if _is_mine(path, root, steps, everything)]
+        known = {path for path in plain if _is_mine(path, root, steps, True)}
         foreign = [path for path in every if path not in known and path.name != ".lock"]
         size = sum(path.lstat().st_size for path in files)
     return Purge(root, tuple(files), size, tuple(foreign), everything)
@@ -66,29 +78,66 @@ def purge(plan: Purge) -> None:
         StoreError: another process writes here, or a file cannot be deleted.
     """
     _check(plan.root)
-    with locked(plan.root):
+    with ExitStack() as locks:
+        rooms = _steps(plan.root) or [plan.root]
+        for room in rooms:
+            locks.enter_context(locked(room))
         for path in plan.files:
             with guarded(path):
                 if _plain_way(plan.root, path):
                     path.unlink(missing_ok=True)
         with guarded(plan.root):
-            _remove_empty(plan.root, EVIDENCE if not plan.everything else (*EVIDENCE, *RECORDS))
+            for room in rooms:
+                _remove_empty(room, (*EVIDENCE, *(RECORDS if plan.everything else ()), EVENTS))
     if plan.everything:
         with guarded(plan.root):
-            (plan.root / ".lock").unlink(missing_ok=True)
-            if not any(plan.root.iterdir()):
-                plan.root.rmdir()
+            for room in dict.fromkeys((*rooms, plan.root)):
+                _remove_room(room)
+
+
+def _remove_room(room: Path) -> None:
+    (room / ".lock").unlink(missing_ok=True)
+    if not any(room.iterdir()):
+        room.rmdir()
 
 
 def _check(root: Path) -> None:
     if root.is_symlink():
         raise StoreError("this is a link", place=str(root), fix="name the folder itself")
+    if not (_is_results(root) or _is_assessment(root)):
+        raise _no_results(root)
+
+
+def _is_results(root: Path) -> bool:
     plan = root / "study.json"
-    if not root.is_dir() or plan.is_symlink() or not plan.is_file():
-        raise _no_results(root)
+    if not root.is_dir() or not _is_plain(plan):
+        return False
     table = Store(root).read_plan()
-    if not isinstance(table, dict) or not {"study", "cells"} <= set(table):
-        raise _no_results(root)
+    return isinstance(table, dict) and {"study", "cells"} <= set(table)
+
+
+def _is_assessment(root: Path) -> bool:
+    diary = root / DIARY
+    if not root.is_dir() or not _is_plain(diary):
+        return False
+    try:
+        with guarded(diary):
+            table = json.loads(diary.read_bytes())
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(table, dict) and {"asked", "spent", "decisions"} <= set(table)
+
+
+def _is_plain(path: Path) -> bool:
+    return not path.is_symlink() and path.is_file()
+
+
+def _steps(root: Path) -> list[Path] | None:
+    """Return the results folders of an assessment's steps; ``None`` for one results folder."""
+    if _is_results(root):
+        return None
+    found = sorted(path for path in root.iterdir() if STEP.fullmatch(path.name))
+    return [path for path in found if not path.is_symlink() and _is_results(path)]
 
 
 def _no_results(root: Path) -> StoreError:
@@ -99,25 +148,43 @@ def _no_results(root: Path) -> StoreError:
     )
 
 
-def _below(folder: Path, depth: int) -> Iterator[Path]:
+def _below(folder: Path, depth: int, deepest: int) -> Iterator[Path]:
     """Yield files and links below a folder, into no link."""
     with os.scandir(folder) as entries:
         for entry in entries:
             path = Path(entry.path)
-            if entry.is_dir(follow_symlinks=False) and depth <= DEPTH:
-                yield from _below(path, depth + 1)
+            if entry.is_dir(follow_symlinks=False) and depth <= deepest:
+                yield from _below(path, depth + 1, deepest)
             else:
                 yield path
 
 
-def _is_mine(path: Path, everything: bool) -> bool:
-    """Whether a path in a results folder is one that asepsis writes, and so may delete."""
+def _is_mine(path: Path, root: Path, steps: Collection[Path] | None, everything: bool) -> bool:
+    """Whether a path is one that asepsis writes, and so may delete."""
+    inside = path.relative_to(root)
+    if steps is None:
+        return _of_run(inside, everything)
+    step = root / inside.parts[0]
+    if step in steps:
+        return _of_run(path.relative_to(step), everything)
+    kept = everything and path.name in ASSESSED
+    return len(inside.parts) == 1 and (kept or path.name == "report.html" or _half_written(path))
+
+
+def _half_written(path: Path) -> bool:
+    return path.name.endswith(HALF_WRITTEN) and path.name.startswith(".")
+
+
+def _of_run(path: Path, everything: bool) -> bool:
+    """Whether a path in a results folder is one that asepsis writes."""
     top = path.parts[0]
-    if path.name.endswith(HALF_WRITTEN) and path.name.startswith("."):
+    if _half_written(path):
         return True
     if len(path.parts) == 1:
         pages = top.startswith("report") and path.suffix == ".html"
-        return pages or (everything and top == "study.json")
+        return pages or (everything and top in TOLD)
+    if top == EVENTS:
+        return everything and len(path.parts) == 3 and path.name.startswith("events.out.tfevents.")
     parts = (*EVIDENCE, *RECORDS) if everything else EVIDENCE
     deep = 3 if top == "traces" else 2
     return top in parts and len(path.parts) == deep and path.suffix in SUFFIXES

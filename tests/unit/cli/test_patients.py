@@ -36,6 +36,11 @@ threat = {{ hostile = 1, starts_at = 1 }}
 observe = [{{ name = "model-inversion", steps = 5 }}]
 model = "mlp"
 """
+VOLUMES = """
+attack = {{ name = "label-flip" }}
+threat = {{ hostile = 1, starts_at = 1 }}
+observe = [{{ name = "model-inversion", steps = 5 }}]
+"""
 COMMON = """
 dataset = {dataset}
 partition = "{partition}"
@@ -70,8 +75,9 @@ def said(done: Done) -> set[str]:
         (canary_inputs.arrays, IMAGED, ()),
         (canary_inputs.image_folder, IMAGED, ("PIL",)),
         (canary_inputs.dicom_folder, IMAGED, ("PIL", "pydicom")),
+        (canary_inputs.nifti_folder, VOLUMES, ("nibabel",)),
     ],
-    ids=["csv", "csv-ledger", "npz", "image-folder", "dicom-folder"],
+    ids=["csv", "csv-ledger", "npz", "image-folder", "dicom-folder", "nifti-folder"],
 )
 def test_no_byte_of_a_patient_is_written(
     tmp_path: Path, made: Callable[[Path], str], extra: str, needs: tuple[str, ...]

@@ -135,3 +135,71 @@ def test_a_folder_in_use_is_left(out: Path) -> None:
         with pytest.raises(StoreError, match="another asepsis is writing here"):
             purge(plan)
     assert "report.html" in files(out)
+
+
+def test_what_was_exported_and_tracked_into_the_folder_goes_too(out: Path) -> None:
+    for words in (
+        ("export", str(out), "--out", str(out / "exports"), "--format", "csv,latex"),
+        ("frame", str(out), "--out", str(out / "exports" / "runs.csv")),
+        ("track", str(out), "--to", "tensorboard"),
+    ):
+        done = asepsis(*words)
+        assert done.code == 0, done.err
+    assert any(name.startswith("tensorboard/") for name in files(out))
+    assert plan_purge(out).foreign == ()
+    assert asepsis("purge", str(out), "--yes").code == 0
+    assert not (out / "exports").exists()
+    assert asepsis("purge", str(out), "--all", "--yes").code == 0
+    assert not out.exists()
+
+
+@pytest.fixture
+def assessed(run: Path, tmp_path: Path) -> Path:
+    import shutil
+
+    root = tmp_path / "assessed"
+    for step in ("today", "search-1", "final"):
+        shutil.copytree(run, root / step)
+    (root / "progress.json").write_text('{"asked": "", "spent": 0.0, "decisions": {}}')
+    for name in ("report.html", "assessment.json", "junit.xml", "recommended.toml"):
+        (root / name).write_text("written")
+    return root
+
+
+def test_an_assessment_goes_as_a_whole(assessed: Path) -> None:
+    plan = plan_purge(assessed, everything=True)
+    assert plan.foreign == ()
+    assert {path.relative_to(assessed).as_posix() for path in plan.files} == {
+        name for name in files(assessed) if not name.endswith(".lock")
+    }
+    assert asepsis("purge", str(assessed), "--all", "--yes").code == 0
+    assert not assessed.exists()
+
+
+def test_evidence_of_an_assessment_goes_and_its_records_stay(assessed: Path) -> None:
+    assert asepsis("purge", str(assessed), "--yes").code == 0
+    left = files(assessed)
+    assert {"progress.json", "assessment.json", "today/study.json"} <= left
+    assert not [name for name in left if name.endswith((".html", ".safetensors"))]
+    assert [name for name in left if name.startswith("final/runs/")]
+
+
+def test_beside_an_assessment_nothing_else_goes(assessed: Path, tmp_path: Path) -> None:
+    (tmp_path / "dear").mkdir()
+    for name in ("study.json", "report.html"):
+        (tmp_path / "dear" / name).write_text((assessed / "today" / "study.json").read_text())
+    (assessed / "search-2").symlink_to(tmp_path / "dear")
+    (assessed / "mine").mkdir()
+    for name in ("mine/report.html", "notes.json", "final/notes.txt"):
+        (assessed / name).write_text("mine")
+    assert asepsis("purge", str(assessed), "--all", "--yes").code == 0
+    assert files(assessed) == {"mine/report.html", "notes.json", "final/notes.txt"}
+    assert (assessed / "search-2").is_symlink()
+    assert files(tmp_path / "dear") == {"study.json", "report.html"}
+
+
+def test_what_only_looks_like_an_assessment_stays(tmp_path: Path) -> None:
+    for text in ("{}", "[" * 100_000, "no JSON"):
+        (tmp_path / "progress.json").write_text(text)
+        with pytest.raises(StoreError, match="nothing is deleted"):
+            plan_purge(tmp_path, everything=True)
