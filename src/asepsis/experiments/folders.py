@@ -73,7 +73,10 @@ def _unfit(place: Path) -> str:
     runs = place / "runs"
     if runs.is_symlink() or any(path.is_symlink() for path in runs.glob("*.jsonl")):
         return "its records are links to somewhere else"
-    sizes = [path.stat().st_size for path in (place / PLAN, *runs.glob("*.jsonl"))]
+    files = [place / PLAN, *runs.glob("*.jsonl")]
+    if not all(path.is_file() for path in files):  # a pipe would be waited for, forever
+        return "its records are no plain files"
+    sizes = [path.stat().st_size for path in files]
     if max(sizes) > LARGEST_FILE or sum(sizes) > LARGEST_FOLDER:
         return f"its records are larger than {LARGEST_FOLDER >> 20:,} MiB"
     return ""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from asepsis.core.errors import ConfigError
-from asepsis.experiments.patients import HIDDEN, private, renamed
+from asepsis.experiments.patients import HIDDEN, Screen, private, renamed
+from asepsis.experiments.plan import Refused
 from asepsis.experiments.results import Results, Run
+from asepsis.experiments.spec import Study, parse
 from asepsis.experiments.store import Line
 
 
@@ -49,7 +51,17 @@ def under_pseudonyms(results: Results) -> Results:
     """Call the sites ``site 1``, ``site 2``, ... in the order of their names."""
     names = sorted({site for run in results.runs for site in _sites(run)})
     sites = {name: f"site {number}" for number, name in enumerate(names, start=1)}
-    return replace(results, runs=[_renamed(run, sites) for run in results.runs])
+    if not sites:
+        return results
+    screen = Screen(sites=sites)
+    study: Study = parse(Study, screen.table(results.study.model_dump(mode="json")))
+    return replace(
+        results,
+        study=study,
+        runs=[_renamed(run, sites) for run in results.runs],
+        notes=tuple(screen.words(note) for note in results.notes),
+        refused=tuple(Refused(**screen.table(asdict(item))) for item in results.refused),
+    )
 
 
 def _sites(run: Run) -> Iterator[str]:
@@ -65,8 +77,14 @@ def _sites(run: Run) -> Iterator[str]:
 def _renamed(run: Run, sites: dict[str, str]) -> Run:
     cell = run.cell
     labels = tuple((axis, renamed(text, sites)) for axis, text in cell.labels)
+    federation = cell.spec.federation
+    unseen = federation.unseen
+    if isinstance(unseen, str):
+        federation = federation.model_copy(update={"unseen": sites.get(unseen, unseen)})
     shown = replace(
         cell,
+        spec=cell.spec.model_copy(update={"federation": federation}),
+        known=cell.digest,
         scenario=renamed(cell.scenario, sites),
         attack=renamed(cell.attack, sites),
         defense=renamed(cell.defense, sites),

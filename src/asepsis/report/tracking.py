@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from asepsis.experiments.compare import flat, protocol_of
 from asepsis.experiments.results import Results, Run
+from asepsis.experiments.shown import under_pseudonyms
 from asepsis.report.provenance import without_files
 
 FORBIDDEN = re.compile(r"[^\w\-. :/]", re.ASCII)
@@ -54,7 +55,7 @@ class Tracker(Protocol):
 
 def track(results: Results, tracker: Tracker) -> tuple[int, int]:
     """Tell a tracker of every run that has begun; returns how many were new, and how many known."""
-    new = [tracker.log(item) for item in told(results)]
+    new = [tracker.log(item) for item in told(under_pseudonyms(results))]
     return sum(new), len(new) - sum(new)
 
 

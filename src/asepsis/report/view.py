@@ -104,7 +104,10 @@ class Viewer(ThreadingHTTPServer):
         """Answer a request for a target, as it stands in the request line."""
         if host is None or host.lower() not in self.hosts:
             return refusal(HTTPStatus.MISDIRECTED_REQUEST)
-        path = urlsplit(target).path
+        try:
+            path = urlsplit(target).path
+        except ValueError:
+            return refusal(HTTPStatus.NOT_FOUND)
         word, _, rest = path.removeprefix("/").partition("/")
         if not hmac.compare_digest(word.encode(), self.word.encode()):
             return refusal(HTTPStatus.NOT_FOUND)
@@ -115,6 +118,9 @@ class Viewer(ThreadingHTTPServer):
             return self._page(rest)
         except (AsepsisError, *BROKEN):
             return refusal(HTTPStatus.INTERNAL_SERVER_ERROR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Keep quiet about connections that broke: a traceback may have the secret word in it."""
 
     def _page(self, rest: str) -> Answer:
         if not rest:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import canary_inputs
 import pytest
-from canary import found_below, found_in
+from canary import SITE, found_below, found_in
 from cli_command import Done, asepsis
 
 from asepsis.report.view import Viewer
@@ -113,3 +113,18 @@ def test_an_assessment_knows_nobody(tmp_path: Path) -> None:
     again = asepsis("purge", str(out), "--all", "--yes")
     assert again.code == 0, again.err
     assert {path.name for path in out.rglob("*")} == {"gate.xml", "gate.sarif"}
+
+
+def test_names_that_a_record_holds_are_told_to_no_tracker_nor_under_pseudonyms(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    path, out = tmp_path / "mine.toml", tmp_path / "out"
+    text = STUDY.format(dataset=canary_inputs.table(tmp_path / "elsewhere"))
+    over = f'over = {{ "federation.unseen" = ["{SITE}", "Alder"] }}\n'
+    path.write_text(over + text.replace("seeds = [0, 1]", "seeds = [0]"))
+    assert asepsis("run", str(path), "--out", str(out), *QUICK).code == 0
+    assert asepsis("track", str(out), "--to", "tensorboard", "--uri", str(tmp_path / "t")).code == 0
+    assert found_below(tmp_path / "t", sites=True) == {}
+    assert asepsis("report", str(out), "--pseudonyms").code == 0
+    assert found_in((out / "report.html").read_bytes(), sites=True) == set()

@@ -249,3 +249,25 @@ def test_what_changes_is_read_again(tmp_path: Path) -> None:
     assert shelf.studies() != before
     changed = {study.name: study for study in shelf.studies().values()}
     assert changed["mine/monday"] is not before["mine/monday"]
+
+
+@pytest.mark.parametrize("target", ["http://[", "//[", "http://[x]/", "//\x85", "*", "?", "#"])
+def test_a_target_that_is_no_address_is_refused(server: Viewer, target: str) -> None:
+    assert server.answer(target, server.hosts[0]).status == 404
+
+
+def test_a_connection_that_breaks_says_nothing(
+    server: Viewer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.handle_error(None, ("127.0.0.1", 1))
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ["study.json", "runs/a.jsonl"])
+def test_a_pipe_in_place_of_a_record_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a" / "runs").mkdir(parents=True)
+    (tmp_path / "a" / "study.json").write_text("{}")
+    (tmp_path / "a" / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / "a" / name)
+    [study] = Shelf(tmp_path).studies().values()
+    assert "no plain files" in study.problem
