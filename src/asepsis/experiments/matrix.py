@@ -13,10 +13,10 @@ from asepsis.experiments.leaks import watchers
 from asepsis.experiments.naming import row_label
 from asepsis.experiments.plan import Refused, titled
 from asepsis.experiments.results import WATCHING, Group, Results, Run
-from asepsis.experiments.severity import level, severity
+from asepsis.experiments.severity import harm, level, severity
 from asepsis.experiments.spec import Scenario
 from asepsis.experiments.threats import EAVESDROPPER, Goal, Threat, threat_of
-from asepsis.metrics.intervals import UNKNOWN, Interval
+from asepsis.metrics.intervals import UNKNOWN, Interval, paired_difference
 
 IDLE = frozenset({"mean", "weighted-mean", "plain", "monitor"})
 """Stages that keep nobody from anything."""
@@ -79,6 +79,8 @@ class Matrix:
     """All rows of a study, the most severe of each goal first."""
 
     rows: tuple[Row, ...]
+    prices: Mapping[tuple[str, str], Interval] = field(default_factory=dict)
+    """What a stack costs where nobody attacks, by modality: the loss against no defense."""
 
     @property
     def modalities(self) -> list[str]:
@@ -131,6 +133,7 @@ def matrix(results: Results) -> Matrix:
     """Read a study's threat matrix; without rows where no scenario has a modality."""
     made: dict[tuple[str, str], _Open] = {}
     heard: dict[str, _Heard] = {}
+    clean: dict[str, dict[str, list[Run]]] = {}
     for group in results.groups():
         scenario = _scenario(results, group.scenario)
         if scenario is None or not scenario.modality:
@@ -139,6 +142,8 @@ def matrix(results: Results) -> Matrix:
         runs.add(group, tuning=scenario.tunes)
         if scenario.tunes:
             continue
+        if group.attack == "none" and not group.labels:
+            clean.setdefault(group.scenario, {})[group.defense] = group.runs
         for name, threat, by in _threats(group):
             row = made.setdefault((scenario.modality, name), _Open(threat, _attacker(group, by)))
             row.fields[group.defense] = _field(group, threat, by)
@@ -160,7 +165,24 @@ def matrix(results: Results) -> Matrix:
         )
         for (modality, name), row in made.items()
     ]
-    return Matrix(tuple(rows))
+    prices = {
+        (where.modality, stack): found
+        for title, stacks in clean.items()
+        if (where := _scenario(results, title)) is not None
+        for stack, found in _prices(stacks)
+    }
+    return Matrix(tuple(rows), prices)
+
+
+def _prices(stacks: Mapping[str, Sequence[Run]]) -> Iterator[tuple[str, Interval]]:
+    """Yield what each defense of a scenario loses beside none, seed by seed."""
+    bare = next((runs for stack, runs in stacks.items() if undefended(stack)), [])
+    plain = {run.cell.seed: run for run in bare if run.ok}
+    for stack, runs in stacks.items():
+        pairs = [(run, plain[run.cell.seed]) for run in runs if run.cell.seed in plain and run.ok]
+        if not undefended(stack) and pairs:
+            lost = [harm(run, beside, Goal.AVAILABILITY) for run, beside in pairs]
+            yield stack, paired_difference(lost, [0.0] * len(lost))
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from asepsis.experiments.figures import ATTACK
 from asepsis.experiments.leaks import scored, watching
 from asepsis.experiments.results import Group, Run, beside_twin, excess_of
 from asepsis.experiments.threats import Goal
+from asepsis.metrics.hospitals import MINIMUM
 from asepsis.metrics.intervals import SAME, Interval, paired_difference
 from asepsis.metrics.measures import floor_name, measure
 
@@ -56,7 +57,9 @@ def leakage(run: Run, by: str) -> float:
     """Return what an observer learned: 0 what is known without looking, 1 certainty.
 
     Who errs more than who does not look is below 0, at least -1: how far off says nothing.
-    Membership: twice what its AUC exceeds the blind classifier's by (or 0.5, where that is more).
+    Membership: twice what its AUC exceeds the blind classifier's by (or 0.5, where that is more);
+    of the federation as a whole where hospitals have fewer than ten members each on average: there
+    a class that a hospital has none of tells who is no member, and nothing was remembered.
     Inversion: share of reconstructed inputs beyond the share that the better prior without any
     gradient reaches. Property and labels: the share of the better uninformed guess's error that it
     does without. Attribute: how much more often it is right of members than of others, beyond
@@ -68,7 +71,8 @@ def leakage(run: Run, by: str) -> float:
     if by not in kinds:
         return 0.0 if run.ok and by in watching(run) else math.nan
     read = _READERS.get(kinds[by])
-    return _capped(read(scored(run, by)), least=-1.0) if read else math.nan
+    known = {**scored(run, by), HOSPITALS: float(len(run.resolved.get("samples", [])))}
+    return _capped(read(known), least=-1.0) if read else math.nan
 
 
 def level(goal: Goal, value: float) -> str:
@@ -113,10 +117,14 @@ def _capped(value: float, least: float = -math.inf) -> float:
 
 
 Scores = Mapping[str, float]
+HOSPITALS: Final = "hospitals"
+"""How many hospitals there are, beside what an observer's claims are worth."""
 
 
 def _membership(scores: Scores) -> float:
-    protocols = (scores.get(f"{name}/excess", math.nan) for name in ("held-out", "federation"))
+    few = scores.get("held-out/members", math.inf) < MINIMUM * scores[HOSPITALS]
+    asked = ("federation",) if few else ("held-out", "federation")
+    protocols = (scores.get(f"{name}/excess", math.nan) for name in asked)
     return 2 * next((value for value in protocols if not math.isnan(value)), math.nan)
 
 

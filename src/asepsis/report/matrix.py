@@ -25,6 +25,7 @@ from asepsis.report.wording import number, without_paths
 SURVEY = "not public to us"
 """What the survey says of an attack: its table cannot be had, and nothing is made up for it."""
 NOT_RUN = "–"
+NOTHING = "nothing helps"
 NOT_TRIED = "adaptive: not tried"
 """What a defense is told that nobody attacked who knew it: such a one is not called effective."""
 HEADS = [
@@ -53,12 +54,14 @@ class Map:
     """Attacks and defenses of one modality, and the numbered reasons for what is n/a.
 
     ``adaptive``: a line for every goal, under which defenses nobody attacked who knew them.
+    ``prices``: what each defense loses where nobody attacks.
     """
 
     modality: str
     grid: Grid
     reasons: list[str]
     adaptive: list[str]
+    prices: str
     again: Recipe
 
 
@@ -139,6 +142,8 @@ def _line(found: Matrix, row: Row, rank: int) -> list[Cell]:
     # Where nothing is lost there is nothing to defend, and the smallest gain is no merit.
     harmed = row.bare.level != LEVELS[0] and not row.bare.untrained
     best = order[0] if order and harmed else None
+    if best is not None and best[1].harm.mean >= row.bare.harm.mean:
+        best = (NOTHING, best[1])
     worst = order[-1] if len(order) > 1 else None
     return [
         Cell(threat.goal.value, threat.goal.value),
@@ -167,6 +172,8 @@ def _defense(item: tuple[str, Field] | None) -> list[Cell]:
 def _adaptive(found: Matrix, row: Row, best: tuple[str, Field] | None) -> Cell:
     if best is None:
         return Cell(NOT_RUN, -math.inf)
+    if best[0] == NOTHING:
+        return Cell(NOT_RUN, -math.inf, "no defense that was run helps")
     worst = found.adapted(row.modality, row.threat.goal, best[0])
     if worst is None:
         return Cell(NOT_TRIED, -math.inf, f"nobody attacked {best[0]} knowing it")
@@ -177,12 +184,19 @@ def _adaptive(found: Matrix, row: Row, best: tuple[str, Field] | None) -> Cell:
 
 def _untried(found: Matrix, modality: str, stacks: list[str]) -> Iterator[str]:
     """Say under which defenses nobody attacked who knew them, goal by goal."""
-    asked = [stack for stack in stacks if not undefended(stack)]
     for goal in dict.fromkeys(row.threat.goal for row in found.of(modality)):
-        missing = [stack for stack in asked if not found.adapted(modality, Goal(goal), stack)]
+        asked = [stack for stack in stacks if _played(found, modality, goal, stack)]
+        missing = [stack for stack in asked if not found.adapted(modality, goal, stack)]
         if missing:
             where = "any defense" if missing == asked else ", ".join(missing)
             yield f"{goal.value}: {NOT_TRIED} under {where}"
+
+
+def _played(found: Matrix, modality: str, goal: Goal, stack: str) -> bool:
+    """Whether anything of a goal was run under a defense at all."""
+    rows = [row for row in found.of(modality) if row.threat.goal is goal]
+    some = any(row.fields[stack].level for row in rows if stack in row.fields)
+    return some and not undefended(stack)
 
 
 def _severity(one: Field) -> Cell:
@@ -248,7 +262,17 @@ def _map(found: Matrix, modality: str, again: Recipe) -> Map:
     heads = ["goal", "attack", *stacks]
     adaptive = list(_untried(found, modality, stacks))
     said = [without_paths(text) for text in reasons]
-    return Map(modality, Grid(heads, lines), said, adaptive, again)
+    return Map(modality, Grid(heads, lines), said, adaptive, _prices(found, modality), again)
+
+
+def _prices(found: Matrix, modality: str) -> str:
+    """Write what defenses cost without an attack; harm under one does not count it."""
+    told = [
+        f"{stack} {percent(lost) if math.isfinite(lost.mean) else 'not estimable'}"
+        for (where, stack), lost in found.prices.items()
+        if where == modality
+    ]
+    return ", ".join(told)
 
 
 def _in_order(row: Row, stacks: list[str]) -> list[Field]:
@@ -277,12 +301,15 @@ def print_matrix(results: Results, console: Console) -> None:
             console.print(made)
         for place, reason in enumerate(item.reasons, 1):
             console.print(printable(f" ({place}) n/a: {reason}", "dim"))
+        if item.prices:
+            console.print(printable(f" {PRICES}: {item.prices}", "dim"))
         for line in item.adaptive:
             console.print(printable(f" {line}", "dim"))
     for line in found.cutoffs:
         console.print(printable(f" {line}", "dim"))
 
 
+PRICES = "lost to the defense where nobody attacks, in %, not counted as harm"
 MEASURED = "harm in % (see cut-offs), ranked inside one goal"
 
 

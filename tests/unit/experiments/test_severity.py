@@ -96,6 +96,17 @@ def test_integrity_is_the_excess_over_the_twins_floor() -> None:
     [
         ("membership", {"held-out/excess": 0.1, "held-out/auc": 0.9}, 0.2),
         ("membership", {"held-out/excess": math.nan, "federation/excess": 0.05}, 0.1),
+        (
+            "membership",
+            {"held-out/excess": 0.4, "held-out/members": 10, "federation/excess": 0.1},
+            0.8,
+        ),
+        (
+            "membership",
+            {"held-out/excess": 0.4, "held-out/members": 9, "federation/excess": 0.1},
+            0.2,
+        ),
+        ("membership", {"held-out/excess": 0.4, "held-out/members": 9}, math.nan),
         ("inversion", {"success": 0.9, "excess/success": 0.3}, 0.3),
         ("inversion", {"success": 0.9}, math.nan),
         ("property", {"error": 0.1, "baseline_error": 0.4}, 0.75),

@@ -210,6 +210,27 @@ def test_runs_without_figures_are_not_hidden_in_the_mean() -> None:
     assert "1 runs ended without figures" in cell.hint
 
 
+def test_what_a_defense_costs_without_an_attack_stands_beside_what_it_leaves() -> None:
+    found = shown(study(0))
+    assert found.maps[0].prices == "krum 0.0, median 5.0"
+    assert "where nobody attacks, in %, not counted as harm: krum 0.0, median 5.0." in page(
+        study(0)
+    )
+
+
+def test_a_defense_under_which_nothing_less_is_left_is_not_the_best_one() -> None:
+    results = study(0)
+    for item in results.runs:
+        if item.cell.attack == "badnets" and item.cell.defense == "krum":
+            item.footer["tail"]["asr"] = 0.91
+    bad = lines(shown(results))["badnets"]
+    assert (bad["best defense"], bad["best left"], bad["adaptive"]) == (
+        "nothing helps",
+        "90.0",
+        "–",
+    )
+
+
 def test_every_table_of_it_is_exported_and_tells_how_it_is_made_again() -> None:
     results = study(0, refused=(Refused(TITLE, "generator-poison", "mean", "not on tables"),))
     assert [name for name, _, _ in tables(results)] == [
