@@ -189,7 +189,7 @@ def _cost(told_of: list[Scenario]) -> str:
     said = [text for name in best if (text := _price(told_of, name))]
     if not said:
         return "No defense stood beside plain averaging, so none was priced."
-    return f"Without an attack, {listed(said[:FEW])}."
+    return f"Without an attack, {'; '.join(said[:FEW])}."
 
 
 def _price(told_of: list[Scenario], defense: str) -> str:
@@ -209,15 +209,15 @@ def _price(told_of: list[Scenario], defense: str) -> str:
     same = all(s.scale.name == scale.name for s, _, _ in pairs)
     known = [change for change in changes if math.isfinite(change)] if same else []
     moved = f"moves {scale.label} by {_span([scale.change(c) for c in sorted(known)])} on average"
-    sends = f"has every hospital send {_times(finite)}"
+    sends = f"with {_times(finite)}"
     parts = [text for text, have in ((moved, known), (sends, finite)) if have]
-    return f"{defense} {' and '.join(parts)}" if parts else ""
+    return f"{defense} {', '.join(parts)}" if parts else ""
 
 
 def _times(ratios: list[float]) -> str:
     """Say how many times as many bytes, where two digits show that they are more or fewer."""
     written = _span([f"{ratio:.1f}" for ratio in sorted(ratios)])
-    return "as many bytes as before" if written == "1.0" else f"{written} times as many bytes"
+    return "as many bytes sent" if written == "1.0" else f"{written} times as many bytes sent"
 
 
 def _span(texts: list[str]) -> str:

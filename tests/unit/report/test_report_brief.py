@@ -89,8 +89,8 @@ def test_leaks_stand_beside_a_guess(curious: Results) -> None:
 def test_the_price_is_that_without_an_attack(study: Maker) -> None:
     said = answers(study())["At what cost?"].answer
     assert said == (
-        "Without an attack, multi-krum moves balanced accuracy by 0.0 points on average and has "
-        "every hospital send as many bytes as before."
+        "Without an attack, multi-krum moves balanced accuracy by 0.0 points on average, "
+        "with as many bytes sent."
     )
 
 
@@ -101,7 +101,7 @@ def test_bytes_are_those_that_the_channel_counted(study: Maker) -> None:
             for item in run.rounds:
                 item["channel"] = {"bytes_up_mean": 3072.0}
     # A bare update has 2048 bytes.
-    assert "send 1.5 times as many bytes." in answers(results)["At what cost?"].answer
+    assert "with 1.5 times as many bytes sent." in answers(results)["At what cost?"].answer
 
 
 def test_nothing_is_said_of_the_bytes_of_an_ideal_sum(study: Maker) -> None:
