@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import tomllib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asepsis.core.errors import AsepsisError, ConfigError, did_you_mean
+from asepsis.core.errors import AsepsisError, ConfigError, did_you_mean, shown
 
 if TYPE_CHECKING:
     from asepsis.cli.finding import Found
@@ -68,7 +69,7 @@ def init(
 def _asked(found: Found) -> Found:
     if found.columns:
         more = f", and {len(found.columns) - SHOWN} more" if len(found.columns) > SHOWN else ""
-        typer.echo(f"It names: {', '.join(found.columns[:SHOWN])}{more}.")
+        typer.echo(f"It names: {shown(', '.join(found.columns[:SHOWN]))}{more}.")
     for role, question in ROLES.items():
         if role in found.asks and found.columns:
             guess = found.options.get(found.asks[role], NONE)
@@ -157,13 +158,16 @@ def model_of(at: str) -> dict[str, Any]:
     Raises:
         ConfigError: there is no such file or class.
     """
-    from asepsis.models.user_code import source_file, split_at
+    from asepsis.models.user_code import content_of, source_file, split_at
 
     where, name = split_at(at)
+    file = source_file(where)
     try:
-        tree = ast.parse(source_file(where).read_bytes())
-    except (SyntaxError, ValueError):
-        raise ConfigError("not a Python source file", place="--model", got=at) from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the user's own source
+            tree = ast.parse(content_of(file))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise ConfigError("not a Python source file", place="--model", got=file.name) from None
     classes = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
     if name not in classes:
         raise ConfigError(

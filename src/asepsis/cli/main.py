@@ -27,7 +27,7 @@ from asepsis.cli import (
     track,
     view,
 )
-from asepsis.core.errors import AsepsisError
+from asepsis.core.errors import AsepsisError, shown
 
 app = typer.Typer(
     name="asepsis",
@@ -105,13 +105,14 @@ def main() -> None:
     try:
         app()
     except AsepsisError as error:
-        sys.stderr.write(f"asepsis: {error}\n")
+        sys.stderr.write(f"asepsis: {shown(error)}\n")
         sys.exit(2)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
     except OSError as error:
-        sys.stderr.write(f"asepsis: {error.filename or 'system'}: {error.strerror or error}\n")
+        words = f"{error.filename or 'system'}: {error.strerror or error}"
+        sys.stderr.write(f"asepsis: {shown(words)}\n")
         sys.exit(2)
 
 

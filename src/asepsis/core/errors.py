@@ -74,6 +74,16 @@ class MissingExtraError(AsepsisError):
         )
 
 
+def shown(error: object) -> str:
+    r"""Return an error's text for a terminal: what a file brought along rules no terminal.
+
+    Example:
+        >>> shown(ConfigError("not in the network", got="\x1b[2J"))
+        "not in the network; got '?[2J'"
+    """
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in str(error))
+
+
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """Say which of ``options`` was probably meant, or list them all.
 

@@ -17,7 +17,10 @@ from asepsis.data.dataset import Dataset, DatasetComponent
 FILES = ("path",)
 """Options that name a file or a folder, of a data set that says nothing else in ``files``."""
 FILE = "[file]"
-ANY_PATH = re.compile(r"(?<!\w)(?:[A-Za-z]:|~)?(?:[\\/][^\\/\s:;,'\"]+)+[\\/]?")
+_LETTER = r"[^\\/\s:;,'\"]"
+_GAP = rf" (?=(?:{_LETTER}| ){{0,200}}[\\/]|(?:{_LETTER}{{1,50}} ){{0,3}}{_LETTER}{{0,50}}\.\w{{1,7}}\b)"
+"""A space inside a path: a folder or a file's ending follows. Better a word too many is taken."""
+ANY_PATH = re.compile(rf"(?<!\w)(?:[A-Za-z]:|~)?(?:[\\/](?:{_LETTER}|{_GAP})+)+[\\/]?")
 LEAST = 3
 """A shorter option's value is too common a text to be taken out of words around it."""
 
@@ -61,19 +64,28 @@ def _without_files(error: AsepsisError, given: Mapping[str, str]) -> AsepsisErro
         told,
         scrubbed(error.message, given),
         place=None if error.place is None else _place(error.place, given),
-        got=scrubbed(error.got, given) if isinstance(error.got, str) else error.got,
+        got=_got(error.got, given),
         fix=None if error.fix is None else scrubbed(error.fix, given),
     )
     return told
 
 
+def _got(got: object, given: Mapping[str, str]) -> object:
+    """Keep numbers; whatever else was got may be a place, or hold one."""
+    plain = got if isinstance(got, list | tuple) else [got]
+    if all(isinstance(item, int | float | None) for item in plain):
+        return got
+    return scrubbed(got if isinstance(got, str) else str(got), given)
+
+
 def _place(place: str, given: Mapping[str, str]) -> str:
     """Name the option instead of a file, and a file in its folder by number."""
     for option, text in given.items():
-        root = Path(text).expanduser()
         if place in _spellings(text):
             return f"dataset.{option}"
-        file = Path(place)
+        root, file = Path(text), Path(place)
+        if text.startswith("~") and len(_spellings(text)) > 1:
+            root = root.expanduser()
         if file.is_relative_to(root) and root.is_dir():
             files = sorted(item for item in root.rglob("*") if item.is_file())
             if file in files:
@@ -98,7 +110,14 @@ def scrubbed(text: str, given: Mapping[str, str]) -> str:
 
 
 def _spellings(text: str) -> set[str]:
-    path = Path(text).expanduser()
+    try:
+        path = Path(text).expanduser()
+        return _written(text, path)
+    except (OSError, RuntimeError, ValueError):  # nobody's home, or no path at all
+        return {text}
+
+
+def _written(text: str, path: Path) -> set[str]:
     return {text, str(path), str(path.absolute()), str(path.resolve())}
 
 

@@ -84,10 +84,15 @@ def digest_of(file: Path) -> str:
     Raises:
         ConfigError: it is too large for one.
     """
-    return hashlib.sha256(_content(file)).hexdigest()
+    return hashlib.sha256(content_of(file)).hexdigest()
 
 
-def _content(file: Path) -> bytes:
+def content_of(file: Path) -> bytes:
+    """Return a source file's bytes.
+
+    Raises:
+        ConfigError: it is too large for one.
+    """
     with file.open("rb") as stream:
         content = stream.read(MOST_SOURCE + 1)
     if len(content) > MOST_SOURCE:
@@ -125,7 +130,7 @@ def _from_file(file: Path, digest: str) -> ModuleType:
     key = f"asepsis_user_{digest[:16]}"
     if key in sys.modules:
         return sys.modules[key]
-    content = _content(file)
+    content = content_of(file)
     if hashlib.sha256(content).hexdigest() != digest:
         raise _changed(file.name)
     module = ModuleType(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
@@ -19,6 +20,8 @@ QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 NOWHERE = "mlflow-artifacts:/asepsis-keeps-none"
 ENDED = ("FINISHED", "FAILED")
 STATUS = "asepsis.status"
+CREDENTIALS = re.compile(r"//[^/\s@]*@")
+"""A name and password in an address."""
 Item = TypeVar("Item")
 
 
@@ -100,8 +103,9 @@ def parts(items: Sequence[Item], size: int) -> Iterator[list[Item]]:
 
 
 def _unusable(error: Exception) -> StoreError:
+    words = CREDENTIALS.sub("//", (str(error).splitlines() or [type(error).__name__])[0])
     return StoreError(
-        f"MLflow cannot use its store: {str(error).splitlines()[0][:200]}",
+        f"MLflow cannot use its store: {words[:200]}",
         place="--uri",
         fix="e.g. --uri sqlite:///mlflow.db, or the address of a tracking server",
     )

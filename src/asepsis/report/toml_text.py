@@ -11,7 +11,7 @@ from asepsis.experiments.spec import Study
 from asepsis.report.provenance import without_files
 
 BARE = re.compile(r"[A-Za-z0-9_-]+")
-CONTROL = re.compile(r"[\x7f]")
+CONTROL = re.compile(r"[\x7f-\x9f]")
 
 
 def study_toml(study: Study, *, hide_files: bool = False) -> str:

@@ -155,3 +155,26 @@ def test_a_network_is_read_and_not_run(tmp_path: Path) -> None:
     }
     (tmp_path / "federation.toml").unlink()
     assert "no such class" in refused(asepsis("init", "--yes", "--model", "net.py:Nett"))
+
+
+def test_names_from_a_file_rule_no_terminal(tmp_path: Path) -> None:
+    rows = "".join(f"{k},A,{k % 2}\n" for k in range(20))
+    table = tmp_path / "t.csv"
+    table.write_text(f"\x1b[2Jage\x9b2J,site,died\n{rows}")
+    done = asepsis("init", str(table), "--out", str(tmp_path / "f.toml"), "--yes")
+    assert done.code == 0, done.err
+    assert not {"\x1b", "\x9b"} & set(done.out + done.err)
+    refusal = refused(asepsis("run", f"no\x1b[2J{tmp_path}"))
+    assert "\x1b" not in refusal
+
+
+def test_a_source_that_no_parser_bears_is_one_message(tmp_path: Path) -> None:
+    rows = "".join(f"{k},A,{k % 2}\n" for k in range(20))
+    (tmp_path / "t.csv").write_text(f"age,site,died\n{rows}")
+    for name, text in (("deep.py", f"x={'-' * 200_000}1"), ("large.py", "#" * (2**20 + 1))):
+        (tmp_path / name).write_text(text)
+        model = f"{tmp_path / name}:Net"
+        words = ["--out", str(tmp_path / "f.toml"), "--model", model]
+        message = refused(asepsis("init", str(tmp_path / "t.csv"), "--yes", *words))
+        assert name in message
+        assert str(tmp_path) not in message

@@ -151,3 +151,52 @@ def test_words_that_are_no_path_stay() -> None:
     below = scrubbed(f"bad: '/a/x/{PERSON} y/{TEXT}.png': no", {"path": "/a/x"})
     assert below == "bad: 'dataset.path': no"
     assert all(name not in scrubbed(f"at /a/{name}/b.csv", {}) for name in STRINGS)
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("cannot read /home/eva/John Smith/scan.dcm now", "cannot read [file] now"),
+        ("cannot read /home/eva/John A Smith.csv", "cannot read [file]"),
+        ("at C:\\data\\John Smith\\a.csv: no", "at [file]: no"),
+        ("there is no file /a/b here", "there is no file [file] here"),
+    ],
+)
+def test_a_path_with_spaces_is_taken_out_as_a_whole(text: str, left: str) -> None:
+    assert scrubbed(text, {"path": "elsewhere"}) == left
+
+
+class Telling:
+    """A user's own data whose error holds what was got."""
+
+    def __init__(self, path: str, got: object) -> None:
+        self.path, self.got = path, got
+
+    def load(self) -> Any:
+        raise DataError("wrong", place=self.path, got=self.got)
+
+
+@pytest.mark.parametrize(
+    ("got", "told"),
+    [
+        (Path(f"/a/{PERSON}/x.csv"), "[file]"),
+        ([f"/a/{PERSON}/x.csv"], "'[file]'"),
+        ({"at": f"/a/{PERSON}"}, "[file]"),
+        (7, "got 7"),
+        ((2, 3.5), "got (2, 3.5)"),
+    ],
+)
+def test_nothing_that_was_got_names_a_file(got: object, told: str) -> None:
+    with pytest.raises(DataError) as caught:
+        load_guarded(Telling("mine.csv", got))  # type: ignore[arg-type]
+    assert found_in(str(caught.value).encode()) == set()
+    assert told in str(caught.value)
+    assert "dataset.path" in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["a\0b", "~no_such_user_here/x.csv"])
+def test_a_path_that_is_none_is_one_message(path: str) -> None:
+    with pytest.raises(AsepsisError):
+        load_guarded(Telling(path, "x"))  # type: ignore[arg-type]
+    with pytest.raises(AsepsisError):
+        load_guarded(Csv(path=path, target="died"))

@@ -16,7 +16,7 @@ from report_study import make
 from asepsis.core.errors import MissingExtraError
 from asepsis.experiments.results import Results
 from asepsis.report.event_file import FILE, EventFiles, crc32c, events
-from asepsis.report.mlflow_log import Mlflow, parts
+from asepsis.report.mlflow_log import Mlflow, _unusable, parts
 from asepsis.report.tracking import Point, Told, told, track
 
 RUN = Told("r", "T", "s", True, {"lr": "0.1"}, {"asepsis.protocol": "p"}, (Point("loss", 3, 0.5),))
@@ -145,3 +145,10 @@ def test_nothing_is_lost_where_a_list_is_cut() -> None:
     cut = list(parts(whole, 1000))
     assert [len(some) for some in cut] == [1000, 1000, 501]
     assert [item for some in cut for item in some] == whole
+
+
+def test_a_message_about_a_store_holds_no_password() -> None:
+    error = _unusable(ValueError("request to https://eva:secret@host/api failed"))
+    assert "secret" not in str(error)
+    assert "https://host/api" in str(error)
+    assert "ValueError" in str(_unusable(ValueError()))
