@@ -78,8 +78,8 @@ def shown(error: object) -> str:
     r"""Return an error's text for a terminal: what a file brought along rules no terminal.
 
     Example:
-        >>> shown(ConfigError("not in the network", got="\x1b[2J"))
-        "not in the network; got '?[2J'"
+        >>> shown("\x1b[2J is not in the network")
+        '?[2J is not in the network'
     """
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in str(error))
 

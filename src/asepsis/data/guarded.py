@@ -18,7 +18,8 @@ FILES = ("path",)
 """Options that name a file or a folder, of a data set that says nothing else in ``files``."""
 FILE = "[file]"
 _LETTER = r"[^\\/\s:;,'\"]"
-_GAP = rf" (?=(?:{_LETTER}| ){{0,200}}[\\/]|(?:{_LETTER}{{1,50}} ){{0,3}}{_LETTER}{{0,50}}\.\w{{1,7}}\b)"
+_ENDING = rf"(?:{_LETTER}{{1,50}} ){{0,3}}{_LETTER}{{0,50}}\.\w{{1,7}}\b"
+_GAP = rf" (?=(?:{_LETTER}| ){{0,200}}[\\/]|{_ENDING})"
 """A space inside a path: a folder or a file's ending follows. Better a word too many is taken."""
 ANY_PATH = re.compile(rf"(?<!\w)(?:[A-Za-z]:|~)?(?:[\\/](?:{_LETTER}|{_GAP})+)+[\\/]?")
 LEAST = 3
