@@ -80,7 +80,7 @@ def _studies() -> list[dict[str, str]]:
     found = []
     for name in studies():
         data = read_toml(name)
-        said = {key: str(data.get(key, "")) for key in ("summary", "paper", "fidelity")}
+        said = {key: str(data.get(key, "")) for key in ("title", "summary", "paper", "fidelity")}
         found.append({"name": name, **said, "profiles": ", ".join(profiles(name))})
     return found
 
@@ -105,7 +105,8 @@ def _print(found: dict[str, list[dict[str, str]]]) -> None:
             room = [row["room"]] if "room" in row else []
             tasks = [row.get("tasks") or "all"] if name in TASKED else []
             files = [row["profiles"]] if name == "studies" else []
-            table.add_row(row["name"], *room, row["summary"], *tasks, row["fidelity"], *files)
+            told = row.get("title") or row["summary"]
+            table.add_row(row["name"], *room, told, *tasks, row["fidelity"], *files)
         console.print(table)
         console.print()
 

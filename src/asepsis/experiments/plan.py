@@ -84,6 +84,10 @@ class Plan:
     checked: bool = False
 
 
+ASSESSMENT = frozenset({"data", "limits", "minutes", "threats"})
+"""Keys that only a file for ``asepsis assess`` has."""
+
+
 def load_study(
     name: str, overrides: Mapping[str, Any] | None = None, profile: str | None = None
 ) -> Study:
@@ -97,6 +101,13 @@ def load_study(
         ConfigError: no such study or profile, or the file is wrong; every problem is reported.
     """
     data = read_toml(name, profile)
+    if ASSESSMENT & set(data):
+        raise ConfigError(
+            "a question to asepsis assess, no experiment",
+            place=name,
+            got=f"the keys {', '.join(sorted(ASSESSMENT & set(data)))}",
+            fix=f"asepsis assess {name}",
+        )
     if len(profiles(name)) > 1:
         data["profile"] = profile or DEFAULT_PROFILE
     return study_from(data, Path(name).stem, overrides)

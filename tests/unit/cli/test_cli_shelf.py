@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import typer
@@ -184,3 +185,17 @@ def test_the_doctor_tells_what_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_doctor_sees_data_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASEPSIS_DATA", "/none")
     assert "not a folder" in asepsis("doctor").out
+
+
+def test_studies_are_listed_by_their_titles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = asepsis("list", "studies").out
+    rows = json.loads(asepsis("list", "studies", "--json").out)
+    assert all(row["title"] and row["summary"] for row in rows)
+    assert len(shown.splitlines()) <= 6 * len(rows), "a summary fills half a screen"
+
+
+def test_whoever_runs_an_assessment_is_told_how(tmp_path: Path) -> None:
+    file = tmp_path / "federation.toml"
+    file.write_text('threats = "all"\nhostile = 1\ndata = "heart-disease"\n')
+    assert "asepsis assess" in refused(asepsis("run", str(file)))
