@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -35,15 +35,13 @@ def root_of(path: str | None, example: str) -> Path:
 def files_in(
     root: Path, layout: str, wanted: Callable[[Path], bool], what: str, most: int
 ) -> list[Path]:
-    """Return the files of a layout, sorted; hidden ones are passed over.
+    """Return the files of a layout, sorted; hidden ones, and hidden folders, are passed over.
 
     Raises:
         DataError: there is none, there are too many, or one is a link that leads out.
     """
     pattern = "/".join(["*"] * DEPTHS[layout])
-    found = sorted(
-        islice((file for file in root.glob(pattern) if _plain(file) and wanted(file)), most + 1)
-    )
+    found = sorted(islice((file for file in _plain(root, pattern) if wanted(file)), most + 1))
     if not found or len(found) > most:
         raise DataError(
             f"there should be 1 to {most} {what} in folders {layout}",
@@ -59,8 +57,11 @@ def files_in(
     return found
 
 
-def _plain(file: Path) -> bool:
-    return not file.name.startswith(".") and file.is_file()
+def _plain(root: Path, pattern: str) -> Iterator[Path]:
+    for file in root.glob(pattern):
+        hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
+        if not hidden and file.is_file():
+            yield file
 
 
 def _seen(root: Path, wanted: Callable[[Path], bool]) -> str:
@@ -69,7 +70,7 @@ def _seen(root: Path, wanted: Callable[[Path], bool]) -> str:
     there = [
         names[depth]
         for depth in names
-        if any(_plain(file) and wanted(file) for file in root.glob("/".join(["*"] * depth)))
+        if any(wanted(file) for file in _plain(root, "/".join(["*"] * depth)))
     ]
     return f"they are {' and '.join(there)}" if there else "the folder holds none at all"
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MOST_BYTES = 2**29
 MOST_PIXELS = 100_000_000
 MOST_VALUE = 1e9
+SLACK = 2**20
+"""Bytes that compressed pixels may take beyond twice those of plain ones."""
 DEFLATED = "1.2.840.10008.1.2.1.99"
 GRAYS = ("MONOCHROME1", "MONOCHROME2")
 IDENTIFIERS = ("SOPInstanceUID", "PatientID", "StudyInstanceUID")
@@ -116,6 +118,9 @@ def _check_header(data: Any, place: str) -> None:
         raise DataError("gray images are read, not color", place=place)
     if int(data.Rows) * int(data.Columns) > MOST_PIXELS or not data.Rows or not data.Columns:
         raise DataError(f"1 to {MOST_PIXELS} pixels are read", place=place)
+    plain = int(data.Rows) * int(data.Columns) * int(data.get("BitsAllocated") or 8) // 8
+    if len(data.PixelData) > 2 * plain + SLACK:  # decoders unpack all of it, however much it is
+        raise DataError("far more bytes than the pixels of the header take", place=place)
 
 
 def _picture(package: ModuleType, data: Any, place: str) -> Picture:

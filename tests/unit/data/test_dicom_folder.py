@@ -12,6 +12,7 @@ from asepsis.core.errors import AsepsisError, ConfigError, DataError
 from asepsis.core.registry import build
 from asepsis.core.samples import Array, Kind
 from asepsis.data.dataset import Dataset
+from asepsis.data.dicom import read_dicom
 
 pydicom = pytest.importorskip("pydicom")
 pytest.importorskip("PIL")
@@ -206,3 +207,27 @@ def test_a_link_that_leads_out(tmp_path: Path) -> None:
     (tmp_path / "in" / "b").mkdir()
     (tmp_path / "in" / "b" / "two.dcm").symlink_to(outside)
     fails(tmp_path / "in", "link that leads out")
+
+
+def test_what_unpacks_to_more_than_the_header_says_is_not_unpacked(tmp_path: Path) -> None:
+    import tracemalloc
+
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import RLELossless
+
+    runs = bytes([129, 0]) * 1_000_000  # each stands for 128 bytes
+    segment = np.array([1, 64, *[0] * 14], "<u4").tobytes() + runs
+    file = write(
+        tmp_path / "x.dcm",
+        syntax=RLELossless,
+        BitsAllocated=8,
+        BitsStored=8,
+        HighBit=7,
+        PixelData=encapsulate([segment]),
+    )
+    tracemalloc.start()
+    with pytest.raises(DataError, match="far more bytes"):
+        read_dicom(file, "file 1")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 20_000_000

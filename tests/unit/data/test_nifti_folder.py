@@ -71,3 +71,12 @@ def test_what_does_not_fit(tmp_path: Path) -> None:
         load(tmp_path)
     with pytest.raises(ConfigError, match="low to high"):
         load(tmp_path, window=(1.0, 0.0))
+
+
+def test_hidden_folders_are_no_classes_and_no_sites(tmp_path: Path) -> None:
+    for name in ("n/ill/a.nii", "n/well/b.nii", "n/.trash/c.nii", ".cache/ill/d.nii"):
+        write(tmp_path / name)
+    data = load(tmp_path, layout="site/class")
+    assert data.classes == ("ill", "well")
+    assert data.sites is not None
+    assert set(data.sites.tolist()) == {"n"}
