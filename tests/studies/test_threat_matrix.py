@@ -12,6 +12,7 @@ import asepsis
 from asepsis.experiments.library import profiles
 from asepsis.experiments.matrix import matrix
 from asepsis.experiments.plan import load_study, plan_study
+from asepsis.experiments.resolve import resolve
 from asepsis.experiments.results import Results
 from asepsis.experiments.run import RunOptions, run_experiment
 from asepsis.experiments.sifting import sifted
@@ -83,6 +84,19 @@ def test_it_is_put_together_and_only_what_cannot_work_is_left_out() -> None:
     assert reasons >= {("records", "generator-poison"), ("devices", "generator-poison")}
     assert {who for place, who in reasons if place == "imaging"} == set()
     assert len(plan.cells) > 150
+
+
+@pytest.mark.slow
+@needs_data
+@pytest.mark.parametrize("profile", ["quick", "full"])
+def test_data_can_be_dealt_out_with_every_seed(profile: str) -> None:
+    """What only the first seed can be put together with would fail run by run."""
+    plain = {
+        (str(cell.spec.dataset), str(cell.spec.partition), cell.seed): cell.spec.alone()
+        for cell in plan_study(load_study("threat-matrix", profile=profile)).cells
+    }
+    for spec in plain.values():
+        resolve(spec)
 
 
 @pytest.mark.slow
