@@ -141,7 +141,7 @@ def _detected(findings: list[Finding], name: str) -> float:
 
 
 def _share(value: float) -> Cell:
-    return Cell("–", -math.inf) if math.isnan(value) else Cell(f"{100 * value:.0f}%", value)
+    return Cell("–", -math.inf) if math.isnan(value) else Cell(f"{number(100 * value, 0)}%", value)
 
 
 def _figure(value: float) -> Cell:

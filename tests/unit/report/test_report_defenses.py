@@ -69,6 +69,15 @@ def test_a_line_tells_what_a_defense_is_worth(study: Maker) -> None:
     assert row["under an attacker who knows it"] == "not tried"
 
 
+def test_a_share_below_zero_has_a_true_minus_sign(study: Maker) -> None:
+    results = study()
+    for run in results.runs:
+        if run.cell.attack == "badnets":
+            run.footer["tail"]["asr"] = 0.01
+    # (0.01 - 0.1) / (1 - 0.1) = -0.1.
+    assert told(results)["mean"]["highest excess ASR"] == "\N{MINUS SIGN}10%"
+
+
 def test_the_worst_attack_stands_beside_what_was_changed(study: Maker) -> None:
     row = told(study(mean_drop=0.3))["mean"]
     assert row["which"] == "label-flip"
