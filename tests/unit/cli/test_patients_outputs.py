@@ -128,3 +128,33 @@ def test_names_that_a_record_holds_are_told_to_no_tracker_nor_under_pseudonyms(
     assert found_below(tmp_path / "t", sites=True) == {}
     assert asepsis("report", str(out), "--pseudonyms").code == 0
     assert found_in((out / "report.html").read_bytes(), sites=True) == set()
+
+
+NETWORK = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, features, classes):
+        super().__init__(nn.Linear(features, classes))
+"""
+
+
+def test_beside_public_data_a_networks_folder_is_not_written(tmp_path: Path) -> None:
+    folder = canary_inputs.place(tmp_path)
+    (folder / "net.py").write_text(NETWORK)
+    options = 'options = { features = "{features}", classes = "{classes}" }'
+    model = f'model = {{ name = "module", at = "{folder}/net.py:Net", {options} }}\n'
+    path, out = tmp_path / "mine.toml", tmp_path / "out"
+    text = STUDY.format(dataset='"breast-cancer"').replace('"site"', '"dirichlet"')
+    path.write_text(model + text.replace('"all"', "5").replace("seeds = [0, 1]", "seeds = [0]"))
+    words = ["run", str(path), "--out", str(out), "--trust-code", *QUICK]
+    done = asepsis(*words)
+    assert done.code == 0, done.err
+    before = {file: file.read_bytes() for file in (out / "runs").iterdir()}
+    assert before
+    assert asepsis(*words, "--resume").code == 0
+    assert {file: file.read_bytes() for file in (out / "runs").iterdir()} == before
+    assert asepsis("report", str(out)).code == 0
+    assert said(done) == set()
+    assert found_below(out) == {}
+    assert b'"at":"net.py:Net"' in b"".join(before.values())
