@@ -69,7 +69,7 @@ COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
 
 
 def flowing(text: str) -> str:
-    """Join the lines of each paragraph, so that help breaks where the screen ends.
+    r"""Join the lines of each paragraph, so that help breaks where the screen ends.
 
     Example:
         >>> flowing("One\nline.\n\n    Two.")
