@@ -97,7 +97,7 @@ def _membership(_kind: Kind, hospitals: int) -> list[Weapon]:
     watcher = "fedmia" if hospitals >= ENOUGH_HOSPITALS else "loss-mia"
     return [
         Weapon({"name": watcher}, hook="watch"),
-        Weapon({"name": "rmia", "references": 4}, adaptive=True, hook="watch"),
+        Weapon({"name": "rmia", "references": 4}, hook="watch"),
     ]
 
 
@@ -109,7 +109,7 @@ def _property(_kind: Kind, _hospitals: int) -> list[Weapon]:
 def _interception(_kind: Kind, _hospitals: int) -> list[Weapon]:
     return [
         Weapon({"name": "intercept", "does": "alter"}, hook="wire"),
-        Weapon({"name": "intercept", "does": "replay"}, adaptive=True, hook="wire"),
+        Weapon({"name": "intercept", "does": "replay"}, hook="wire"),
     ]
 
 

@@ -15,7 +15,7 @@ from asepsis.assess.setting import QUIET, Setting
 from asepsis.assess.stacks import Stack
 from asepsis.experiments.naming import watcher_label
 from asepsis.experiments.patients import screened
-from asepsis.experiments.plan import plan_study, study_from
+from asepsis.experiments.plan import Refused, plan_study, study_from
 from asepsis.experiments.results import Results, Run, load_results
 from asepsis.experiments.run import Cancelled, RunOptions
 from asepsis.experiments.severity import harm
@@ -43,32 +43,52 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Sheet:
-    """What a step found, by stack, weapon and seed."""
+    """What a step found, by stack, weapon and seed; ``whole`` unless it was stopped."""
 
     runs: Mapping[Key, Run]
+    refused: tuple[Refused, ...] = ()
+    whole: bool = True
 
     def harm(self, stack: Stack, weapon: Weapon, goal: Goal) -> dict[int, float]:
-        """Return the harm of an attack on a stack by seed, a share; failed runs are left out."""
+        """Return the harm of an attack on a stack by seed: a share, NaN of runs that failed.
+
+        Seeds in which no hostile hospital was ever drawn say nothing, and are left out.
+        """
         if weapon.hook == "watch":
             by = watcher_label(weapon.component)
             return {
-                seed: harm(run, run, Goal.CONFIDENTIALITY, by)
-                for seed, run in self._of(HOSPITALS, stack, "none")
+                seed: harm(run, run, Goal.CONFIDENTIALITY, by) if run.ok else math.nan
+                for seed, run in self._of(HOSPITALS, stack, "none").items()
             }
         where = WIRE if weapon.hook == "wire" else HOSPITALS
         attacked = self._of(where, stack, _text(weapon.component))
-        twins = dict(self._of(where, stack, "none"))
-        return {seed: harm(run, twins[seed], goal) for seed, run in attacked if seed in twins}
+        twins = self._of(where, stack, "none")
+        return {
+            seed: _harm(run, twins[seed], goal)
+            for seed, run in attacked.items()
+            if seed in twins and not (run.ok and run.spared)
+        }
 
     def lost(self, stack: Stack, beside: Stack) -> dict[int, float]:
-        """Return what a stack costs while nobody attacks, by seed: a share."""
-        theirs = dict(self._of(HOSPITALS, beside, "none"))
-        mine = self._of(HOSPITALS, stack, "none")
-        return {s: harm(run, theirs[s], Goal.AVAILABILITY) for s, run in mine if s in theirs}
+        """Return what a stack costs while nobody attacks, by seed: a share, NaN of failed runs."""
+        theirs, mine = (self._of(HOSPITALS, one, "none") for one in (beside, stack))
+        shared = [seed for seed in mine if seed in theirs]
+        return {seed: _harm(mine[seed], theirs[seed], Goal.AVAILABILITY) for seed in shared}
+
+    def why(self, weapon: Weapon) -> str:
+        """Return why an attack has no figures somewhere: a refusal, or what a run failed with."""
+        name = str(weapon.component["name"])
+        told = [one.reason for one in self.refused if one.attack.split(" ")[0] == name]
+        told += [
+            str(run.footer.get("message", ""))
+            for (_, _, attack, _), run in self.runs.items()
+            if not run.ok and attack == _text(weapon.component)
+        ]
+        return next(filter(None, told), "")
 
     def clean(self, stack: Stack) -> list[Run]:
         """Return a stack's runs without attack."""
-        return [run for _, run in self._of(HOSPITALS, stack, "none")]
+        return [run for run in self._of(HOSPITALS, stack, "none").values() if run.ok]
 
     def seconds(self, stack: Stack) -> float:
         """Return the seconds of a round without attack, on average."""
@@ -78,14 +98,19 @@ class Sheet:
         """Return what a hospital sends a round: what the channel counted, else the bare update."""
         return _mean([_sent(run) for run in self.clean(stack)])
 
-    def _of(self, where: str, stack: Stack, attack: str) -> list[tuple[int, Run]]:
-        mine = _text(stack)
-        found = [
-            (seed, run)
-            for (scenario, name, attacked, seed), run in self.runs.items()
-            if (scenario, name, attacked) == (where, mine, attack) and run.ok
-        ]
-        return sorted(found, key=lambda item: item[0])
+    def _of(self, where: str, stack: Stack, attack: str) -> dict[int, Run]:
+        wanted = (where, _text(stack), attack)
+        return {
+            key[-1]: run for key, run in sorted(self.runs.items(), key=_seed) if key[:-1] == wanted
+        }
+
+
+def _seed(item: tuple[Key, Run]) -> int:
+    return item[0][-1]
+
+
+def _harm(run: Run, twin: Run, goal: Goal) -> float:
+    return harm(run, twin, goal) if run.ok and twin.ok else math.nan
 
 
 def measure(setting: Setting, step: Step, root: Path, how: RunOptions, listener: Listener) -> Sheet:
@@ -114,7 +139,9 @@ def sheet_of(results: Results) -> Sheet:
         spec = run.cell.spec
         attack = "none" if spec.attack is None else _text(spec.attack)
         runs[run.cell.scenario, _text(spec.defenses), attack, spec.seed] = run
-    return Sheet(runs)
+    return Sheet(
+        runs, results.refused, all(run.footer["status"] != "missing" for run in runs.values())
+    )
 
 
 def cells_of(step: Step) -> int:
@@ -122,6 +149,11 @@ def cells_of(step: Step) -> int:
     hooks = [weapon.hook for weapon in step.weapons]
     wire = hooks.count("wire")
     return len(step.stacks) * (1 + hooks.count("client") + (wire + 1 if wire else 0))
+
+
+def groups_of(step: Step) -> int:
+    """Count the groups of runs that share rounds, for one seed: workers take whole ones."""
+    return len(step.stacks) * (1 + any(weapon.hook == "wire" for weapon in step.weapons))
 
 
 def _table(setting: Setting, step: Step) -> dict[str, Any]:

@@ -51,8 +51,9 @@ class Ruling(StrEnum):
 class Measured:
     """One attack on both stacks, over fresh seeds and test patients; shares of harm.
 
-    ``gained`` is the paired difference ``before - after``; ``p`` its p-value, Holm-corrected over
-    all attacks of the assessment.
+    ``gained`` is the paired difference ``before - after``, ``p`` its p-value, ``above`` that of
+    "what is left equals the limit": both Holm-corrected over all attacks of the assessment.
+    ``failed`` counts seeds without figures.
     """
 
     attack: str
@@ -61,6 +62,8 @@ class Measured:
     after: Interval
     gained: Interval
     p: float = math.nan
+    above: float = math.nan
+    failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from asepsis.assess.arsenal import Weapon
@@ -17,20 +17,27 @@ KEEP = 3
 """One stack of three goes on to the next rung."""
 LAST = 3
 """So many are tried on the last rung."""
+MOST = 10.0
+"""What an excess counts at most, and what cannot be estimated counts: nothing was shown."""
+LEAST_LIMIT = 0.01
+"""A limit of zero points is taken to the point."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """How much a stack is tried: how many seeds, and whether by who knows the defense."""
+    """How much a stack is tried: how many seeds, by all attacks, against all threats."""
 
     seeds: int
-    adaptive: bool
+    every_attack: bool
+    every_threat: bool
 
 
-RUNGS = (Rung(1, adaptive=False), Rung(2, adaptive=True), Rung(4, adaptive=True))
+RUNGS = (Rung(1, False, False), Rung(2, True, False), Rung(4, True, True))
+"""First by the worst attack of each threat that breaks today's stack, then by all of those, then
+against every threat that is feared: a stack may give away what today's protects."""
 
 Arms = Mapping[str, Sequence[Weapon]]
-"""The weapons of every threat that is searched against, by its key."""
+"""The weapons of threats, by key."""
 
 
 def scored(
@@ -46,7 +53,7 @@ def scored(
         rung=rung,
         seeds=seeds,
         utility=_mean(sheet.lost(stack, today).values()),
-        harm={key: _worst(sheet, stack, key, weapons) for key, weapons in arms.items()},
+        harm={key: _worst(sheet, stack, today, key, arms[key]) for key in arms},
         seconds=sheet.seconds(stack),
         bytes_up=sheet.bytes_up(stack),
         epsilon=max(spent) if spent else None,
@@ -54,10 +61,19 @@ def scored(
     )
 
 
-def _worst(sheet: Sheet, stack: Stack, key: str, weapons: Sequence[Weapon]) -> float:
+def _worst(sheet: Sheet, stack: Stack, today: Stack, key: str, weapons: Sequence[Weapon]) -> float:
+    """Return the most harm any attack left; NaN where one that tells of today's stack does not.
+
+    A stack that refuses an attack, or fails under it, must not be ranked by the others.
+    """
     goal = threat(key).goal
-    means = [_mean(sheet.harm(stack, weapon, goal).values()) for weapon in weapons]
-    known = [mean for mean in means if math.isfinite(mean)]
+    known = []
+    for weapon in weapons:
+        mine = _mean(sheet.harm(stack, weapon, goal).values())
+        if math.isfinite(mine):
+            known.append(mine)
+        elif math.isfinite(_mean(sheet.harm(today, weapon, goal).values())):
+            return math.nan
     return max(known, default=math.nan)
 
 
@@ -72,11 +88,6 @@ def excess(candidate: Candidate, limits: LimitsSpec) -> float:
     return math.fsum([*parts, _over(candidate.utility, limits.utility / 100)])
 
 
-MOST = 10.0
-LEAST_LIMIT = 0.01
-"""A limit of zero points is taken to the point."""
-
-
 def _over(value: float, limit: float) -> float:
     if not math.isfinite(value):
         return MOST
@@ -84,7 +95,7 @@ def _over(value: float, limit: float) -> float:
 
 
 def ranked(candidates: Sequence[Candidate], limits: LimitsSpec) -> list[Candidate]:
-    """Order stacks: those that exceed the limits least, then those that cost least."""
+    """Order stacks: those that exceed the limits least, then those that send and cost least."""
 
     def order(one: Candidate) -> tuple[float, ...]:
         worst = max((v for v in one.harm.values() if math.isfinite(v)), default=0.0)
@@ -102,21 +113,27 @@ def promoted(candidates: Sequence[Candidate], limits: LimitsSpec, rungs_left: in
 
 
 def with_front(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Mark the stacks that no other one beats: in utility, every threat, time and bytes at once."""
-    vectors = [_vector(one) for one in candidates]
-    return [
-        replace(one, front=not one.refused and not any(_beats(other, mine) for other in vectors))
-        for one, mine in zip(candidates, vectors, strict=True)
-    ]
+    """Mark the stacks of the last rung that no other one there beats in every respect.
+
+    Respects are utility, the harm of every threat, the bytes that a hospital sends, and epsilon
+    where privacy is promised. Figures of different rungs rest on different attacks and seeds.
+    """
+    last = max((one.rung for one in candidates if not one.refused), default=0)
+    there = [one for one in candidates if one.rung == last and not one.refused]
+    vectors = {one.name: _vector(one) for one in there}
+    front = {
+        name
+        for name, mine in vectors.items()
+        if not any(_beats(other, mine) for other in vectors.values())
+    }
+    return [replace(one, front=one.name in front) for one in candidates]
 
 
 def _vector(one: Candidate) -> tuple[float, ...]:
-    """Figures, less is better, to the point: smaller differences are noise of one or two seeds."""
-    harm = [max(value, 0.0) for value in one.harm.values()]
-    shares = [round(_last(value), 2) for value in (max(one.utility, 0.0), *harm)]
-    if one.refused:
-        return (math.inf,) * (len(shares) + 1)
-    return (*shares, _last(one.bytes_up))
+    """Figures, less is better, to the point: smaller differences are noise of a few seeds."""
+    shares = (max(value, 0.0) for value in (one.utility, *one.harm.values()))
+    known = [round(value, 2) if math.isfinite(value) else math.inf for value in shares]
+    return (*known, _last(one.bytes_up), math.inf if one.epsilon is None else one.epsilon)
 
 
 def _beats(other: tuple[float, ...], mine: tuple[float, ...]) -> bool:
@@ -128,6 +145,7 @@ def _last(value: float) -> float:
     return value if math.isfinite(value) else math.inf
 
 
-def _mean(values: object) -> float:
-    known = [v for v in values if math.isfinite(v)]  # type: ignore[attr-defined]
+def _mean(values: Iterable[float]) -> float:
+    """Return the mean; NaN where a seed has none, or nobody has."""
+    known = list(values)
     return math.fsum(known) / len(known) if known else math.nan

@@ -89,7 +89,7 @@ def _partition(asked: AssessSpec, sites: Any, name: str) -> tuple[Component, str
     if asked.partition is not None:
         return asked.partition, ""
     if sites is None:
-        note = f"{name} names no sites: its patients are dealt to {MADE_UP} made-up hospitals"
+        note = f"{name} names no sites: its patients are dealt to made-up hospitals"
         return {"name": "dirichlet", "alpha": 5.0}, note
     if len(np.unique(sites)) < 2:
         raise ConfigError(
@@ -116,7 +116,7 @@ def _check_counts(asked: AssessSpec, hospitals: int, name: str) -> None:
             fix="sites with few samples are left out: partition = { name = 'site', "
             "min_samples = 3 }",
         )
-    if 2 * asked.hostile >= hospitals:
+    if asked.hostile and 2 * asked.hostile >= hospitals:
         raise ConfigError(
             "half of the hospitals or more are hostile: no defense knows who is right",
             place="hostile",

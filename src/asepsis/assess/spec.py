@@ -12,7 +12,6 @@ from pydantic import Field, field_validator
 from asepsis.core.errors import ConfigError, did_you_mean
 from asepsis.experiments.spec import (
     Component,
-    Count,
     FederationSpec,
     RootSpec,
     Strict,
@@ -57,16 +56,17 @@ class AssessSpec(Strict):
     """One assessment, as it stands in ``federation.toml``.
 
     ``threats`` are families by key, short words, or ``"all"``; ``hostile`` is how many hospitals
-    may be hostile; ``defenses`` is what is run today; ``also`` are stacks to be tried beside the
-    built-in ones. With ``search = false`` only today's stack is measured. ``seeds`` fresh seeds
-    are measured at the end, more where time is left.
+    may be hostile (0: none, and only those who look or intercept are tried); ``defenses`` is what
+    is run today; ``also`` are stacks to be tried beside the built-in ones, ``only`` stacks to be
+    tried instead of them. With ``search = false``, or ``gate = "today"``, only today's stack is
+    measured. At most ``seeds`` fresh seeds are measured at the end, fewer where time is short.
     """
 
     name: str = "assessment"
-    threats: tuple[str, ...] = (ALL,)
-    hostile: Count = 1
+    threats: Annotated[tuple[str, ...], Field(min_length=1)] = (ALL,)
+    hostile: Annotated[int, Field(ge=0)] = 1
     minutes: Annotated[float, Field(gt=0, le=60 * 24 * 30)] = 10.0
-    seeds: Annotated[int, Field(ge=3, le=100)] = 7
+    seeds: Annotated[int, Field(ge=3, le=100)] = 10
     data: Component
     partition: Component | None = None
     task: Component | None = None
@@ -76,6 +76,7 @@ class AssessSpec(Strict):
     root: RootSpec = RootSpec()
     defenses: Annotated[tuple[Component, ...], Field(min_length=1)] = ({"name": "mean"},)
     also: tuple[tuple[Component, ...], ...] = ()
+    only: tuple[tuple[Component, ...], ...] = ()
     search: bool = True
     limits: LimitsSpec = LimitsSpec()
     gate: Literal["recommended", "today"] = "recommended"
@@ -95,7 +96,7 @@ class AssessSpec(Strict):
     def _stack(cls, value: object) -> object:
         return _stages(value)
 
-    @field_validator("also", mode="before")
+    @field_validator("also", "only", mode="before")
     @classmethod
     def _stacks(cls, value: object) -> object:
         stacks = value if isinstance(value, list | tuple) else [value]

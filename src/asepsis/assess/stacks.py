@@ -44,6 +44,13 @@ def menu(hostile: int, *, signed: bool = True) -> list[Stack]:
         ["flame"],
         ["fltrust"],
         ["norm-clip", "trust-weighted"],
+        ["norm-clip", "fltrust"],
+        ["norm-clip", "geometric-median"],
+        [{"name": "centered-clipping", "radius": 0.3}],
+        [{"name": "slsgd", **f}],
+        ["caf"],
+        [{"name": "foundationfl", **f}],
+        ["norm-clip", {"name": "robust-lr", "threshold": 0.5}],
     ]
     signs: list[list[str | Component]] = [
         ["signed", "mean"],

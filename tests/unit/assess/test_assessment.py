@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from asepsis.assess.arsenal import arsenal
-from asepsis.assess.assessment import Diary, assess
+from asepsis.assess.assessment import assess
 from asepsis.assess.budget import Budget
-from asepsis.assess.outcome import Outcome, Ruling, as_json
+from asepsis.assess.diary import Diary
+from asepsis.assess.outcome import Answer, Outcome, Ruling, as_json
 from asepsis.assess.setting import setting_of
 from asepsis.assess.spec import assessment_of
 from asepsis.assess.stacks import fitting, menu
@@ -85,6 +86,20 @@ def test_one_site_is_no_federation(tmp_path: Path) -> None:
         setting_of(assessment_of({"data": data}))
 
 
+def test_where_nobody_is_hostile_only_those_who_look_are_tried(tmp_path: Path) -> None:
+    threats = ["label-flip", "property-inference"]
+    found = small(
+        tmp_path / "a", hostile=0, threats=threats, federation={"hospitals": 2, "rounds": 2}
+    )
+    assert [one.ruling is Ruling.NOT_APPLICABLE for one in found.findings] == [True, False]
+    assert "hostile" in found.findings[0].reason
+
+
+def test_nothing_that_applies_is_nothing_to_pass(tmp_path: Path) -> None:
+    found = small(tmp_path / "a", threats=["generator-poisoning"])
+    assert found.answer is Answer.INCONCLUSIVE
+
+
 def test_a_hostile_majority_is_refused() -> None:
     with pytest.raises(ConfigError, match="half of the hospitals"):
         setting_of(assessment_of({"data": "breast-cancer", "hostile": 5}))
@@ -115,14 +130,15 @@ def test_a_few_dozen_stacks_fit_ten_hospitals() -> None:
 
 def test_time_is_shared_out_by_what_runs_took() -> None:
     now = [0.0]
-    budget = Budget(100.0, clock=lambda: now[0])
-    budget.learned(25.0, 5.0, 10)
+    budget = Budget(100.0, jobs=2, clock=lambda: now[0])
+    budget.learned(25.0, 5.0, 10, groups=1)  # one worker: 2 s a run
     now[0] = 25.0
     assert budget.left == 75.0
-    assert budget.takes(10) == pytest.approx(1.15 * 25)
-    assert budget.affords(75.0, each=10) == 3  # 1.15 * (5 + 3 * 20) = 74.75
-    assert budget.affords(74.0, each=10) == 2
-    assert budget.affords(2.0, each=10) == 0
+    assert budget.takes(10, groups=1) == pytest.approx(1.15 * 25)
+    assert budget.takes(30, groups=2) == pytest.approx(1.15 * (5 + 30 * 2 / 1.5))
+    assert budget.affords(1.15 * 25, each=5, groups=1, most=9) == 3  # 5 + 15 * 2 / 1.5
+    assert budget.affords(1.15 * 25, each=5, groups=1, most=2) == 2
+    assert budget.affords(2.0, each=5, groups=1, most=9) == 0
 
 
 def test_a_diary_decides_once(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -54,6 +55,12 @@ def test_the_front_is_what_no_other_beats() -> None:
         candidate("c", 0.1, 0.4),
     )
     assert [one.front for one in with_front([good, cheap, beaten])] == [True, True, False]
+
+
+def test_figures_of_different_rungs_are_not_on_one_front() -> None:
+    early = replace(candidate("early", 0.0, 0.0), rung=1)
+    winner = replace(candidate("winner", 0.0, 0.02), rung=3)
+    assert [one.front for one in with_front([early, winner])] == [False, True]
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=12))

@@ -35,8 +35,10 @@ def largest(
         (3.0, 40)
     """
     seen: dict[float, float] = {}
+    ceiling = math.log2(most / start)
 
     def ask(exponent: float) -> float:
+        exponent = min(exponent, ceiling)
         if exponent not in seen and len(seen) < calls:
             value = score(min(start * 2**exponent, most))
             seen[exponent] = value if math.isfinite(value) else -math.inf

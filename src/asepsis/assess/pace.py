@@ -1,0 +1,77 @@
+"""Measuring a step, timing it, and stopping it where its time is over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from asepsis.assess.bench import Sheet, Step, groups_of, measure
+from asepsis.assess.budget import Budget
+from asepsis.assess.diary import Diary
+from asepsis.assess.setting import Setting
+from asepsis.experiments.run import Cancelled, RunOptions
+from asepsis.experiments.sweep import Listener, Progress
+
+EVERY = 10.0
+"""Seconds from one note of the time spent to the next: what a stop may forget."""
+
+
+@dataclass
+class Pacer:
+    """Measures steps one after another and learns how long runs take."""
+
+    setting: Setting
+    out: Path
+    how: RunOptions
+    listener: Listener
+    budget: Budget
+    diary: Diary
+    runs: int = 0
+    _noted: float = field(default_factory=time.monotonic)
+
+    def measure(self, step: Step, over: Callable[[], bool]) -> Sheet:
+        """Measure a step until it is done, or until ``over`` says that its time is."""
+        watch = _Watch(self, over)
+        sheet = measure(self.setting, step, self.out / step.name, self.how, watch.heard)
+        self.runs += len(sheet.runs)
+        if watch.played:
+            groups = groups_of(step) * len(step.seeds)
+            self.budget.learned(watch.seconds(), watch.first, len(watch.played), groups)
+        known = self.diary.decide(
+            f"pace of {step.name}",
+            lambda: [self.budget.rate, self.budget.start],
+            self.budget.spent,
+        )
+        self.budget.rate, self.budget.start = (float(one) for one in known)
+        return sheet
+
+    def note(self) -> None:
+        """Write down the time from time to time."""
+        if time.monotonic() - self._noted > EVERY:
+            self._noted = time.monotonic()
+            self.diary.write(self.budget.spent)
+
+
+class _Watch:
+    """Listens to a step: when its first round was played, and which runs really were."""
+
+    def __init__(self, pacer: Pacer, over: Callable[[], bool]) -> None:
+        self.pacer, self.over = pacer, over
+        self.began, self.first = time.monotonic(), 0.0
+        self.played: set[int] = set()
+
+    def seconds(self) -> float:
+        """Return the seconds since the step began."""
+        return time.monotonic() - self.began
+
+    def heard(self, progress: Progress) -> None:
+        """Take note of progress, pass it on, and stop the step when its time is over."""
+        if progress.kind == "round":  # runs that a stopped assessment left are only read
+            self.first = self.first or self.seconds()
+            self.played.add(id(progress.cell))
+        self.pacer.note()
+        self.pacer.listener(progress)
+        if self.over():
+            raise Cancelled
