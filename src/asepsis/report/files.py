@@ -6,8 +6,6 @@ import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from matplotlib.colors import to_hex
-
 from asepsis.report import plots
 from asepsis.report.plots import Plot
 
@@ -60,6 +58,8 @@ def _on_paper(figure: Figure) -> Figure:
 
 
 def _recolor(artist: Artist, what: str) -> None:
+    from matplotlib.colors import to_hex
+
     read: Callable[[], Any] | None = getattr(artist, f"get_{what}", None)
     write: Callable[[Any], None] | None = getattr(artist, f"set_{what}", None)
     if read is None or write is None:

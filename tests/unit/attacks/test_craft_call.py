@@ -31,7 +31,7 @@ NAMES = [
     "sybil",
     "zero",
 ]
-ADAPTIVE = {"adaptive"}
+ADAPTIVE = {"adaptive", "adaptive-poisoning"}
 X = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 9.0]])
 
 
@@ -178,6 +178,12 @@ def test_counts_may_be_numpy_s(malicious: Any) -> None:
     assert torch.equal(made, asepsis.craft(X, "gaussian", malicious=2, seed=3))
 
 
+def test_poisoned_rows_go_as_far_as_makes_a_mean_theirs() -> None:
+    own = torch.tensor([[4.0, 5.0]])
+    made = asepsis.craft(X, "adaptive-poisoning", own=own, rule=lambda rows: rows.mean(dim=0))
+    assert made.tolist() == [[3.0 + 4 * (4.0 - 3.0), 5.0]]  # four take part, one is hostile
+
+
 def test_half_precision_rows_too_large_for_it_become_infinite_without_a_warning() -> None:
     honest = (3e4 * X.numpy()).clip(max=6e4).astype(np.float16)
     with warnings.catch_warnings():
@@ -233,7 +239,7 @@ WRONG: dict[str, tuple[Any, dict[str, Any], str]] = {
     "no rule for one that needs it": (
         X,
         {"attack": "adaptive"},
-        "attack adaptive: nobody tells .*; .*pass rule= to asepsis.craft",
+        "attack: nobody tells .*; .*pass rule= to asepsis.craft",
     ),
     "none hostile": (X, {"malicious": 0}, "malicious: .* integer of at least 1; got 0"),
     "fewer than none": (X, {"malicious": -1}, "malicious: .* at least 1; got -1"),

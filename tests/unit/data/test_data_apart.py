@@ -80,7 +80,7 @@ def test_who_does_not_exist_cannot_be_unseen(unseen: str | int, got: str) -> Non
 def test_somebody_takes_part() -> None:
     data = wards(sites="A")
     with pytest.raises(ConfigError, match="somebody must take part"):
-        federate_without(data, Site(), None, Streams(0), "A")
+        federate_without(data, Site(), 1, Streams(0), "A")
 
 
 def test_an_unusual_hospital_takes_nothing_from_the_unseen_one() -> None:

@@ -37,6 +37,7 @@ class Adaptive:
     Fidelity: own
 
     Example:
+        >>> import torch
         >>> from asepsis.attacks.craft import craft
         >>> honest = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
         >>> row = craft(honest, "adaptive", rule=lambda rows: rows.median(dim=0).values)
