@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from asepsis.core.samples import Kind
-from asepsis.experiments.naming import label_of, watcher_label
+from asepsis.experiments.naming import label_of
 from asepsis.experiments.spec import Component
 from asepsis.experiments.threats import threat
 
@@ -26,10 +26,10 @@ class Weapon:
 
     @property
     def name(self) -> str:
-        """What it is called in tables."""
-        if self.hook == "watch":
-            return watcher_label(self.component)
-        return label_of(self.component, options=True)
+        """What it is called in tables: with what it is made of, or does, not with its figures."""
+        of = self.component.get("inner", self.component.get("does"))
+        plain = label_of(self.component)
+        return f"{plain} ({label_of(of)})" if of else plain
 
 
 def arsenal(key: str, kind: Kind, hospitals: int) -> list[Weapon]:

@@ -23,7 +23,6 @@ from asepsis.experiments.sifting import sifted
 from asepsis.experiments.sweep import Listener
 from asepsis.experiments.threats import Goal
 
-SENT = "bytes_up_mean"
 HOSPITALS, WIRE = "hostile hospitals", "an interceptor"
 Scored = Literal["test", "validation"]
 Key = tuple[str, str, str, int]
@@ -96,7 +95,7 @@ class Sheet:
 
     def bytes_up(self, stack: Stack) -> float:
         """Return what a hospital sends a round: what the channel counted, else the bare update."""
-        return _mean([_sent(run) for run in self.clean(stack)])
+        return _mean(run.bytes_up() for run in self.clean(stack))
 
     def _of(self, where: str, stack: Stack, attack: str) -> dict[int, Run]:
         wanted = (where, _text(stack), attack)
@@ -201,17 +200,6 @@ HOOKS = ("client", "watch", "wire")
 def _text(value: Any) -> str:
     plain = [dict(stage) for stage in value] if isinstance(value, Sequence) else dict(value)
     return json.dumps(plain, sort_keys=True)
-
-
-def _sent(run: Run) -> float:
-    told = [item.get("channel") or {} for item in run.rounds]
-    counted = [float(item[SENT]) for item in told if SENT in item]
-    return _mean(counted) if counted else _bare(run)
-
-
-def _bare(run: Run) -> float:
-    observed = run.lines[-1].get("observed") or {}
-    return float(observed.get("row_bytes", math.nan))
 
 
 def _mean(values: Iterable[float]) -> float:
