@@ -25,6 +25,7 @@ SMALL: Mapping[str, Any] = {
     "minutes": 4.0,
     "seeds": 5,
 }
+ONLY = [["median"], ["norm-clip", "median"]]
 
 
 def run(root: Path, *, resume: bool = False, stop_after: int = 0, **changes: Any) -> Outcome:
@@ -63,15 +64,18 @@ def test_nothing_helps_where_only_a_sum_may_be_seen(tmp_path: Path) -> None:
     assert any("nothing helps" in note for note in found.notes)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    return run(tmp_path_factory.mktemp("whole") / "a", only=ONLY)
+
+
 @pytest.mark.parametrize("stop_after", [1, 20, 60])
 def test_an_assessment_that_was_stopped_goes_on_where_it_was(
-    tmp_path: Path, stop_after: int
+    tmp_path: Path, whole: Outcome, stop_after: int
 ) -> None:
-    only = {"only": [["median"], ["norm-clip", "median"]]}
-    whole = run(tmp_path / "whole", **only)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "stopped", stop_after=min(stop_after, whole.runs - 1), **only)
-    again = run(tmp_path / "stopped", resume=True, **only)
+        run(tmp_path / "stopped", stop_after=min(stop_after, whole.runs - 1), only=ONLY)
+    again = run(tmp_path / "stopped", resume=True, only=ONLY)
     assert again.recommended == whole.recommended
     if again.seeds == whole.seeds:  # as many as there is time for
         assert again.findings == whole.findings
