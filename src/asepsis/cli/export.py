@@ -10,7 +10,9 @@ import typer
 
 def export(
     folder: Annotated[Path, typer.Argument(help="A results folder that a run wrote.")],
-    out: Annotated[Path, typer.Option(help="Where the files go; made when it is not there.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Where the files go; FOLDER/exports by default.")
+    ] = None,
     format_: Annotated[
         str, typer.Option("--format", help="Any of csv, latex (tables), svg, pdf (plots).")
     ] = "csv,latex,svg,pdf",
@@ -20,5 +22,5 @@ def export(
     from asepsis.report.export import export as written
 
     formats = [name.strip() for name in format_.split(",") if name.strip()]
-    for path in written(load_results(folder), out, formats):
+    for path in written(load_results(folder), out or folder / "exports", formats):
         typer.echo(str(path))

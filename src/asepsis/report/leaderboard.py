@@ -2,8 +2,8 @@
 
 Runs share a table when what they were asked for is the same but for seeds, attack and stack, and
 when their protocol hashes (which cover seed and data) are equal in every seed that both have.
-Ranked are stacks that faced the same attacks with an interval; everything else is listed below
-them, with the reason.
+Ranked are stacks that faced the same attacks with an interval over three seeds or more;
+everything else is listed below them, with the reason.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from asepsis.report.grids import Cell, Grid
 from asepsis.report.sentences import ENOUGH_SEEDS
 from asepsis.report.wording import Scale, listed, number, plus_minus
 
+FEWEST = 3
+"""Seeds below which nothing is ranked, as nothing is compared."""
 HARMFUL = (EXCESS, "asr", "excess_at_departure", "asr_at_departure")
 """Figures of an attack's success: what is more of them is worse for the hospitals."""
 SILENT = (Verdict.NEVER, Verdict.FAILED, Verdict.IDLE)
@@ -285,7 +287,8 @@ def _reason(items: list[Item], scored: list[Item], required: list[str], worst: I
         return f"no figures against {missing} of {len(required)} attacks"
     if worst is None or not all(math.isfinite(item.value.low) for item in scored):
         return "one seed, so no interval"
-    return ""
+    seeds = min(item.value.n for item in scored)
+    return f"{seeds} seeds, a rank needs {FEWEST}" if seeds < FEWEST else ""
 
 
 def grid(table: Table) -> Grid:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 import asepsis
 from asepsis.cli.main import app
 from asepsis.core.errors import AsepsisError
+from asepsis.experiments.purge import plan_purge
 
 STUDY = {
     "name": "tiny",
@@ -37,6 +38,14 @@ def test_the_paths_of_all_files_are_printed(folder: Path, tmp_path: Path) -> Non
     printed = [Path(line) for line in done.output.splitlines()]
     assert set(printed) == set(out.iterdir())
     assert {path.suffix for path in printed} == {".csv", ".tex"}
+
+
+def test_without_a_place_the_files_lie_where_purge_finds_them(folder: Path) -> None:
+    done = CliRunner().invoke(app, ["export", str(folder), "--format", "csv"])
+    assert done.exit_code == 0
+    written = set((folder / "exports").iterdir())
+    assert written == {Path(line) for line in done.output.splitlines()}
+    assert written <= set(plan_purge(folder).files)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ STUDY = {
     "federation": {"hospitals": 5, "rounds": 4},
     "threat": {"hostile": 1, "knows_defense": True},
     "over": {"attack": ["none", "ipm", "adaptive"], "defenses": [["mean"], ["median"]]},
-    "seeds": [0, 1],
+    "seeds": [0, 1, 2],
 }
 
 

@@ -112,6 +112,13 @@ def test_one_seed_has_no_interval_and_no_rank() -> None:
     assert all(entry.exploratory for entry in table.entries)
 
 
+def test_two_seeds_have_an_interval_and_no_rank() -> None:
+    two, three = (one(leaderboard(found(make(seeds=tuple(range(n)))))) for n in (2, 3))
+    assert {entry.reason for entry in two.entries} == {"2 seeds, a rank needs 3"}
+    assert not any(entry.rank for entry in two.entries)
+    assert all(entry.rank for entry in three.entries)
+
+
 def test_an_untrained_stack_is_not_ranked() -> None:
     results = make()
     for run in results.runs:
