@@ -32,7 +32,7 @@ class Rung:
     every_threat: bool
 
 
-RUNGS = (Rung(1, False, False), Rung(2, True, False), Rung(4, True, True))
+RUNGS = (Rung(2, False, False), Rung(3, True, False), Rung(5, True, True))
 """First by the worst attack of each threat that breaks today's stack, then by all of those, then
 against every threat that is feared: a stack may give away what today's protects."""
 

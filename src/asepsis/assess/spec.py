@@ -66,7 +66,7 @@ class AssessSpec(Strict):
     threats: Annotated[tuple[str, ...], Field(min_length=1)] = (ALL,)
     hostile: Annotated[int, Field(ge=0)] = 1
     minutes: Annotated[float, Field(gt=0, le=60 * 24 * 30)] = 10.0
-    seeds: Annotated[int, Field(ge=3, le=100)] = 10
+    seeds: Annotated[int, Field(ge=3, le=100)] = 20
     data: Component
     partition: Component | None = None
     task: Component | None = None
