@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+from asepsis.assess.decide import FEWEST
 from asepsis.assess.outcome import Answer, Outcome, Ruling
 from asepsis.assess.words import (
     answer_text,
+    borne_out,
     broken_today,
     clean,
     harm_words,
@@ -20,8 +22,6 @@ from asepsis.report.wording import counted, listed, number
 
 ANSWERS = {Answer.PASS: "good", Answer.FAIL: "bad", Answer.INCONCLUSIVE: "unclear"}
 FEW = 3
-CLAIMS = 5
-"""Fresh seeds that a claim needs."""
 
 
 def briefing(outcome: Outcome) -> list[Point]:
@@ -62,16 +62,36 @@ def _recommended(outcome: Outcome) -> Point:
         return Point(question, said)
     if outcome.changes:
         return Point(question, *_instead(outcome, stack))
-    if outcome.ruled(Ruling.OPEN, Ruling.UNCLEAR) and len(outcome.candidates) > 1:
-        said = (
-            f"Nothing that was tried helps more than it costs. Keep {stack}, and do not rely on it."
-        )
-        return Point(question, said, "bad")
-    return Point(question, f"Keep {stack}: no other stack was needed, or none was searched for.")
+    return Point(question, *_kept(outcome, stack))
+
+
+def _kept(outcome: Outcome, stack: str) -> tuple[str, str]:
+    """Say why today's stack stays: another was not needed, none was tried, or none is better."""
+    doubted = bool(outcome.ruled(Ruling.OPEN, Ruling.UNCLEAR, Ruling.UNTRIED))
+    warned = f"Keep {stack}, and do not rely on it" if doubted else f"Keep {stack}"
+    tone = "bad" if outcome.ruled(Ruling.OPEN) else "unclear" if doubted else ""
+    if any(one.name != outcome.today and not one.refused for one in outcome.candidates):
+        return f"Nothing that was tried helps more than it costs. {warned}.", tone
+    return f"{warned}: {_why_none(outcome)}.", tone
+
+
+def _why_none(outcome: Outcome) -> str:
+    """Say why no other stack was tried, as the notes tell it."""
+    notes = outcome.notes
+    if any("no search" in note for note in notes):
+        return "no other stack was needed, as nothing came near your limits before the last runs"
+    if any("time" in note and ("stacks" in note or "search" in note) for note in notes):
+        return "no other stack was tried: give it more minutes"
+    if len(outcome.candidates) > 1:
+        return "no other stack was tried: none fits, or none ended with figures"
+    return "no other stack was tried: none was searched for, as asked, or none fits"
 
 
 def _instead(outcome: Outcome, stack: str) -> tuple[str, str]:
     helped = [f.threat.title.lower() for f in outcome.ruled(Ruling.COVERED)]
+    if helped and not borne_out(outcome):
+        said = f"{stack} is shown to cover {listed(helped)}, but at a price above your limit: "
+        return f"{said}no reason yet to leave {clean(outcome.today)}.", "unclear"
     if helped:
         said = f"Run {stack} instead of {clean(outcome.today)}. It is shown to cover: "
         return f"{said}{listed(helped)}.", "good"
@@ -112,9 +132,9 @@ def _sure(outcome: Outcome) -> Point:
         f"{counted(outcome.hospitals, 'hospital')}, {outcome.samples:,} samples, "
         f"{counted(outcome.runs, 'simulated training')}. Brackets are 95% intervals."
     )
-    if len(outcome.seeds) < CLAIMS:
-        said += f" A claim needs {CLAIMS} repetitions: give it more minutes."
-    return Point("How sure is this?", said, "unclear" if len(outcome.seeds) < CLAIMS else "")
+    if len(outcome.seeds) < FEWEST:
+        said += f" A claim needs {FEWEST} repetitions: give it more minutes."
+    return Point("How sure is this?", said, "unclear" if len(outcome.seeds) < FEWEST else "")
 
 
 def not_covered(outcome: Outcome) -> str:
