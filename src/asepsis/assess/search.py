@@ -95,12 +95,15 @@ def _over(value: float, limit: float) -> float:
 
 
 def ranked(candidates: Sequence[Candidate], limits: LimitsSpec) -> list[Candidate]:
-    """Order stacks: those that exceed the limits least, then those that send and cost least."""
+    """Order stacks: those that exceed the limits least, then those that send least, the simplest.
+
+    Excesses that differ by less than a tenth of a limit are equal: a few seeds tell no more.
+    """
 
     def order(one: Candidate) -> tuple[float, ...]:
         worst = max((v for v in one.harm.values() if math.isfinite(v)), default=0.0)
         margin = max(one.utility, worst)
-        return (round(excess(one, limits), 3), _last(one.bytes_up), round(margin, 3))
+        return round(excess(one, limits), 1), _last(one.bytes_up), len(one.stack), margin
 
     usable = [one for one in candidates if not one.refused]
     return sorted(usable, key=order)

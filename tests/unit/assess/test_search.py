@@ -41,6 +41,12 @@ def test_equally_safe_stacks_are_ordered_by_what_hospitals_send() -> None:
     assert [one.name for one in ranked([dear, cheap], LIMITS)] == ["b", "a"]
 
 
+def test_of_equals_the_simplest_goes_first() -> None:
+    long = replace(candidate("a", 0.0, 0.06), stack=({"name": "a"}, {"name": "b"}))
+    short = candidate("c", 0.0, 0.061)
+    assert [one.name for one in ranked([long, short], LIMITS)] == ["c", "a"]
+
+
 def test_a_third_goes_on_and_a_few_to_the_last_rung() -> None:
     many = [candidate(str(i), 0.0, i / 100) for i in range(30)]
     assert len(promoted(many, LIMITS, 2)) == 10
