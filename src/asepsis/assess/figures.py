@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SHOWN = {
     "recommended": ("recommended", "D", SERIES[0]),
+    "judged": ("judged", "D", SERIES[0]),
     "today": ("today", "s", SERIES[1]),
     "front": ("on the front", "o", SERIES[2]),
     "other": ("other", "x", SERIES[5]),
@@ -57,7 +58,7 @@ def front_plot(outcome: Outcome) -> Plot | None:
     known = [(place, one, worst) for place, one, worst in tried if math.isfinite(worst)]
     if len(known) < 2:
         return None
-    figure, (axes,) = panels(len(SHOWN))
+    figure, (axes,) = panels(len(SHOWN) - 1)
     for what in reversed(SHOWN):
         mine = [item for item in known if role(outcome, item[1]) == what]
         _dots(axes, what, mine)

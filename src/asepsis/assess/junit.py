@@ -12,7 +12,14 @@ from xml.etree import ElementTree as Tree
 
 from asepsis.assess.outcome import Answer, Finding, Outcome, Ruling
 from asepsis.assess.standards import ATLAS, NIST, OWASP, terms_of
-from asepsis.assess.words import answer_text, clean, sentence, utility_ruling, utility_sentence
+from asepsis.assess.words import (
+    advised,
+    answer_text,
+    clean,
+    sentence,
+    utility_ruling,
+    utility_sentence,
+)
 
 PASSED = (Ruling.COVERED, Ruling.HARMLESS)
 UNDERTRAINED = "the model has not learned what it is for: no claim is made"
@@ -50,7 +57,8 @@ def _about(outcome: Outcome) -> dict[str, str]:
         "exit_code": str(outcome.answer.code),
         "gate": outcome.gate,
         "today": outcome.today,
-        "recommended": outcome.recommended,
+        "judged": outcome.recommended,
+        "recommended": advised(outcome),
         "why": answer_text(outcome),
     }
 

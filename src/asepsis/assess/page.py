@@ -14,7 +14,7 @@ from asepsis.assess.tables import (
     standards_grid,
     threats_grid,
 )
-from asepsis.assess.words import clean, sentence, utility_sentence
+from asepsis.assess.words import borne_out, clean, sentence, utility_sentence
 from asepsis.report.page import page
 
 
@@ -47,6 +47,7 @@ def render(outcome: Outcome, *, toml: str = "", full: str = "") -> str:
         front=[plot for plot in [front_plot(outcome)] if plot],
         today=clean(outcome.today),
         recommended=clean(outcome.recommended),
+        advised=borne_out(outcome) or not outcome.changes,
         toml=toml,
         full=full,
     )

@@ -17,7 +17,14 @@ from typing import Any
 from asepsis.assess.junit import PASSED, UTILITY
 from asepsis.assess.outcome import Finding, Outcome, Ruling
 from asepsis.assess.standards import NOT_ADVICE, VERSIONS, Term, terms_of
-from asepsis.assess.words import answer_text, clean, sentence, utility_ruling, utility_sentence
+from asepsis.assess.words import (
+    advised,
+    answer_text,
+    clean,
+    sentence,
+    utility_ruling,
+    utility_sentence,
+)
 
 SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -40,7 +47,8 @@ def as_sarif(outcome: Outcome) -> str:
             "answer": str(outcome.answer),
             "why": answer_text(outcome),
             "today": clean(outcome.today),
-            "recommended": clean(outcome.recommended),
+            "judged": clean(outcome.recommended),
+            "recommended": clean(advised(outcome)),
         },
         "columnKind": "unicodeCodePoints",
     }

@@ -8,6 +8,7 @@ from asepsis.assess.outcome import Candidate, Finding, Measured, Outcome, Ruling
 from asepsis.assess.standards import VERSIONS, terms_of
 from asepsis.assess.words import (
     ADAPTIVE_UNTRIED,
+    borne_out,
     clean,
     limit_text,
     metric,
@@ -97,7 +98,7 @@ def price_grid(outcome: Outcome) -> Grid:
 
 
 def _price(scale: Scale, name: str, outcome: Outcome, one: Candidate | None) -> list[Cell]:
-    role = "today" if name == outcome.today else "recommended"
+    role = "today" if name == outcome.today else _judged(outcome)
     interval = outcome.clean.get(name)
     return [
         Cell(clean(name)),
@@ -105,6 +106,10 @@ def _price(scale: Scale, name: str, outcome: Outcome, one: Candidate | None) -> 
         Cell(plus_minus(scale, interval) if interval else "n/a"),
         *_costs(one),
     ]
+
+
+def _judged(outcome: Outcome) -> str:
+    return "recommended" if borne_out(outcome) else "judged"
 
 
 def _costs(one: Candidate | None) -> list[Cell]:
@@ -152,11 +157,11 @@ def ordered(outcome: Outcome) -> list[Candidate]:
 
 
 def role(outcome: Outcome, one: Candidate) -> str:
-    """Say what a candidate is to the reader: recommended, today's, on the front, or another."""
+    """Say what a candidate is to the reader: recommended or judged, today's, on the front."""
     if one.refused:
         return "refused"
     if one.name == outcome.recommended and outcome.changes:
-        return "recommended"
+        return _judged(outcome)
     if one.name == outcome.today:
         return "today"
     return "front" if one.front else "other"
@@ -164,7 +169,7 @@ def role(outcome: Outcome, one: Candidate) -> str:
 
 def _candidate(outcome: Outcome, place: int, one: Candidate, keys: list[str]) -> list[Cell]:
     what = role(outcome, one)
-    marks = [what] if what in ("recommended", "today") else []
+    marks = [what] if what in ("recommended", "judged", "today") else []
     marks += ["front"] if one.front else []
     tone = "good" if what == "recommended" else ""
     return [

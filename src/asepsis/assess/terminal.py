@@ -8,7 +8,7 @@ from rich.text import Text
 
 from asepsis.assess.briefing import briefing
 from asepsis.assess.outcome import Answer, Finding, Measured, Outcome, Ruling
-from asepsis.assess.words import clean, decisive, limit_text, worst_today
+from asepsis.assess.words import borne_out, clean, decisive, limit_text, worst_today
 from asepsis.metrics.intervals import Interval
 from asepsis.report.side_by_side import printable
 from asepsis.report.wording import number
@@ -48,7 +48,7 @@ def _threats(outcome: Outcome) -> Table:
     table = Table(header_style="bold")
     table.add_column("threat")
     table.add_column("today", justify="right")
-    table.add_column("with it" if outcome.changes else "judged", justify="right")
+    table.add_column("with it" if borne_out(outcome) else "judged", justify="right")
     table.add_column("limit", justify="right")
     table.add_column("ruling")
     for finding in outcome.findings:

@@ -202,6 +202,11 @@ def utility_sentence(outcome: Outcome) -> str:
     return f"{said if cost.mean > 0 else f'nothing on average ({said})'}; the limit is {limit}"
 
 
+def advised(outcome: Outcome) -> str:
+    """Name the stack to run: the judged one, unless fresh runs give no reason to leave today's."""
+    return outcome.recommended if borne_out(outcome) else outcome.today
+
+
 def borne_out(outcome: Outcome) -> bool:
     """Whether fresh runs show that another stack than today's helps, at a price that is agreed."""
     helps = outcome.changes and bool(outcome.ruled(Ruling.COVERED))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from asepsis.cli.results import Device, Engine, Jobs, Pseudonyms, Resume, TrustCode
+from asepsis.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from asepsis.assess.outcome import Outcome
@@ -49,6 +51,8 @@ def assess(
     from asepsis.engines.worker import cores
     from asepsis.experiments.run import RunOptions
 
+    for option, place in (("--junit", junit), ("--sarif", sarif)):
+        _check_place(place, option)
     asked = load_assessment(file, {} if minutes is None else {"minutes": minutes})
     folder = out or _folder(asked.name, resume=resume)
     how = RunOptions(
@@ -62,6 +66,15 @@ def assess(
         raise typer.Exit(130) from None
     _write(found, folder, junit, sarif, json_=json_)
     raise typer.Exit(found.answer.code)
+
+
+def _check_place(path: Path | None, option: str) -> None:
+    """Refuse a file that could not be written, before hours are spent on what goes into it."""
+    if path is None:
+        return
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ConfigError("no file can be written there", place=option, got=str(path))
 
 
 class Lines:
@@ -112,13 +125,12 @@ class Lines:
 def _write(
     found: Outcome, folder: Path, junit: Path | None, sarif: Path | None, *, json_: bool
 ) -> None:
-    from asepsis.assess.outcome import as_json
-    from asepsis.assess.outputs import write_outputs
+    from asepsis.assess.outputs import json_text, write_outputs
     from asepsis.assess.terminal import print_outcome
 
     written = write_outputs(found, folder, junit=junit, sarif=sarif)
     if json_:
-        typer.echo(as_json(found), nl=False)
+        typer.echo(json_text(found), nl=False)
         return
     from rich.console import Console
 

@@ -8,11 +8,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from made_up import hostile, outcome
+from made_up import OPEN, candidate, hostile, interval, outcome
 
 from asepsis.api import execute, prepare
-from asepsis.assess.outcome import Outcome
-from asepsis.assess.outputs import write_outputs
+from asepsis.assess.outcome import Answer, Outcome
+from asepsis.assess.outputs import json_text, write_outputs
 from asepsis.core.errors import StoreError
 from asepsis.experiments.plan import plan_study, study_from
 from asepsis.experiments.run import RunOptions
@@ -82,6 +82,47 @@ def test_with_the_last_runs_comes_an_experiment_that_runs(tmp_path: Path) -> Non
     assert all(cell.spec.defenses == ({"name": "median"},) for cell in plan.cells)
     assert all(cell.spec.attack is None for cell in plan.cells)
     assert "recommended.toml" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_stack_that_is_not_borne_out_is_not_recommended_by_a_file(tmp_path: Path) -> None:
+    last_runs(tmp_path)
+    write_outputs(outcome(public=True), tmp_path)
+    assert (tmp_path / "recommended.toml").exists()
+    told = outcome(OPEN, public=True, answer=Answer.FAIL)
+    written = write_outputs(told, tmp_path)
+    assert "recommended.toml" not in names(written, tmp_path)
+    assert not (tmp_path / "recommended.toml").exists()
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "asepsis run judged.toml" in page
+    table = json.loads((tmp_path / "assessment.json").read_text(encoding="utf-8"))
+    assert (table["judged"], table["recommended"]) == ("median", "mean")
+
+
+def test_no_output_says_where_things_are(tmp_path: Path) -> None:
+    stack = ({"name": "ledger", "contract": "/home/eva/key"}, {"name": "mean"})
+    name = "ledger (contract=/home/eva/key) + mean"
+    told = outcome(
+        recommended=name,
+        stack=stack,
+        clean={"mean": interval(0.8, 0.9), name: interval(0.8, 0.9)},
+        candidates=(
+            candidate(name, 0.0, 0.1, stack=stack, chosen=True),
+            candidate("other", 0.0, 0.1, refused="no file /home/eva/key"),
+        ),
+    )
+    last_runs(tmp_path)
+    for path in write_outputs(told, tmp_path):
+        if path.name != "recommended.toml":
+            assert "/home" not in path.read_text(encoding="utf-8"), path.name
+    table = json.loads((tmp_path / "assessment.json").read_text(encoding="utf-8"))
+    assert table["recommended"] == "ledger (contract=[path]) + mean"
+    assert table["stack"][0]["contract"] == "[path]"
+
+
+def test_places_that_look_alike_are_two() -> None:
+    both = {"a (x=/home/eva/1)": interval(0, 1), "a (x=/home/eva/2)": interval(0, 1)}
+    table = json.loads(json_text(outcome(clean=both)))
+    assert list(table["clean"]) == ["a (x=[path])", "a (x=[path]) (2)"]
 
 
 def test_places_of_private_data_are_left_out(tmp_path: Path) -> None:

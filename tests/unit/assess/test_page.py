@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 from made_up import (
@@ -27,6 +29,7 @@ from asepsis.assess.outcome import Answer, Finding, Outcome, Ruling
 from asepsis.assess.page import render
 from asepsis.assess.tables import ordered
 from asepsis.assess.words import answer_text, clean, decisive, sentence
+from asepsis.metrics.intervals import Interval
 
 QUESTIONS = (
     "The answer",
@@ -112,6 +115,42 @@ def test_nothing_helps_is_an_answer() -> None:
     assert tone == "bad"
 
 
+def test_a_stack_that_costs_too_much_is_no_recommendation() -> None:
+    dear = outcome(COVERED, utility=interval(0.03, 0.05), answer=Answer.FAIL)
+    said, tone = answers(dear)["What do we recommend?"]
+    assert "price above your limit: no reason yet to leave mean" in said
+    assert tone == "unclear"
+
+
+@pytest.mark.parametrize(
+    ("note", "says"),
+    [
+        ("time for 0 of 25 stacks: give it more minutes for all of them", "give it more minutes"),
+        ("the search ended before its rung 1: no time is left", "give it more minutes"),
+        ("nothing that was tried breaks today's stack: no search", "was needed"),
+        ("", "none was searched for, as asked"),
+    ],
+)
+def test_where_nothing_else_was_tried_nothing_is_said_of_it(note: str, says: str) -> None:
+    alone = outcome(
+        OPEN,
+        answer=Answer.FAIL,
+        recommended="mean",
+        candidates=(candidate("mean", 0.0, 0.4),),
+        notes=(note,),
+    )
+    said, tone = answers(alone)["What do we recommend?"]
+    assert says in said
+    assert "Nothing that was tried helps" not in said
+    assert tone == "bad"
+
+
+def test_refused_stacks_were_not_tried() -> None:
+    refused = (candidate("mean", 0.0, 0.4), candidate("krum", 0.1, 0.1, refused="too few"))
+    alone = outcome(OPEN, answer=Answer.FAIL, recommended="mean", candidates=refused)
+    assert "none fits" in answers(replace(alone, notes=()))["What do we recommend?"][0]
+
+
 def test_what_breaks_today_needs_the_whole_interval() -> None:
     assert "label flipping" in answers(outcome())["What breaks us today?"][0]
     wide = Finding("backdoor", 0.2, Ruling.UNCLEAR, (measured("b", (0.1, 0.9), (0.1, 0.9)),))
@@ -143,6 +182,38 @@ def test_a_gain_that_is_not_shown_is_said_so() -> None:
     below = Finding("backdoor", 0.2, Ruling.UNCLEAR, (measured("b", (0.3, 0.5), (0.1, 0.15)),))
     assert sentence(below).startswith("below the limit, but not shown to be less")
     assert sentence(UNCLEAR).startswith("the interval straddles the limit")
+
+
+def test_what_is_below_zero_does_no_harm() -> None:
+    part = measured("flip", (0.2, 0.3), (-0.13, -0.1))
+    said = sentence(Finding("label-flip", 0.05, Ruling.COVERED, (part,)))
+    assert "flip does no harm (−11.5 (−13.0 to −10.0) points)" in said
+    wide = measured("flip", (0.2, 0.3), (-0.13, 0.03))
+    said = sentence(Finding("label-flip", 0.05, Ruling.COVERED, (wide,)))
+    assert "flip does no harm on average (" in said
+    assert "today flip does 25.0 (20.0 to 30.0) points" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"failed": 2}, "2 seeds failed"),
+        ({"after": Interval(0.3, 0.25, 0.4, 3)}, "3 seeds decide nothing"),
+        ({"after": Interval(0.3, math.nan, math.nan, 1)}, "1 seed decides nothing"),
+        ({"above": 0.2}, "above the limit, but not beyond doubt after correction"),
+    ],
+)
+def test_why_a_threat_is_unclear(changes: dict[str, Any], says: str) -> None:
+    part = replace(measured("b", (0.3, 0.5), (0.3, 0.4)), **changes)
+    fine = measured("c", (0.3, 0.5), (0.0, 0.1))
+    assert sentence(Finding("backdoor", 0.2, Ruling.UNCLEAR, (part, fine))).startswith(says)
+
+
+def test_a_reason_is_shown_whatever_was_ruled() -> None:
+    part = measured("b", (0.3, 0.5), (0.3, 0.4))
+    for ruling in (Ruling.OPEN, Ruling.UNCLEAR, Ruling.UNTRIED):
+        told = Finding("backdoor", 0.2, ruling, (part,), "1 seeds ended: no /home/eva/x.csv")
+        assert "1 seeds ended: no [path]" in sentence(told)
 
 
 def test_the_page_holds_every_part() -> None:
