@@ -22,7 +22,7 @@ SMALL: Mapping[str, Any] = {
     "hostile": 3,
     "threats": ["gradient-manipulation"],
     "federation": {"hospitals": 10, "rounds": 9},
-    "minutes": 4.0,
+    "minutes": 60.0,
     "seeds": 5,
 }
 ONLY = [["median"], ["norm-clip", "median"]]
@@ -43,8 +43,8 @@ def run(root: Path, *, resume: bool = False, stop_after: int = 0, **changes: Any
 
 def test_a_stack_that_helps_is_found_and_measured_afresh(tmp_path: Path) -> None:
     began = time.monotonic()
-    found = run(tmp_path / "a")
-    assert time.monotonic() - began < 60 * SMALL["minutes"]
+    found = run(tmp_path / "a", minutes=4.0)
+    assert time.monotonic() - began < 60 * 4.0 * 1.5  # it is stopped when it is late by half
     [finding] = found.findings
     assert found.changes
     assert finding.ruling is Ruling.COVERED
@@ -77,5 +77,5 @@ def test_an_assessment_that_was_stopped_goes_on_where_it_was(
         run(tmp_path / "stopped", stop_after=min(stop_after, whole.runs - 1), only=ONLY)
     again = run(tmp_path / "stopped", resume=True, only=ONLY)
     assert again.recommended == whole.recommended
-    if again.seeds == whole.seeds:  # as many as there is time for
-        assert again.findings == whole.findings
+    assert again.seeds == whole.seeds
+    assert again.findings == whole.findings

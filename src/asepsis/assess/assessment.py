@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from asepsis.assess.arsenal import Weapon, arsenal
-from asepsis.assess.bench import Sheet, Step, cells_of, groups_of
+from asepsis.assess.bench import Sheet, Step, load_of
 from asepsis.assess.budget import Budget
 from asepsis.assess.decide import FEWEST, answer_of, firm, ruled
 from asepsis.assess.diary import diary_in
@@ -114,15 +114,14 @@ class _Assessment:
 
     def _final_takes(self) -> float:
         """Return the least time that the last step needs, with another stack than today's."""
-        step = self._final(({"name": "another"},))
-        return self.budget.takes(FEWEST * cells_of(step), FEWEST * groups_of(step))
+        return self.budget.takes(load_of(self._final(({"name": "another"},))).times(FEWEST))
 
     def _last_word(self, gated: Stack) -> _Last:
         step, budget = self._final(gated), self.budget
-        each, groups = cells_of(step), groups_of(step)
+        each = load_of(step)
         count = self.pacer.diary.decide(
             "seeds",
-            lambda: max(budget.affords(budget.left, each, groups, self.asked.seeds), 3),
+            lambda: max(budget.affords(budget.left, each, self.asked.seeds), 3),
             budget.spent,
         )
         if count < FEWEST:

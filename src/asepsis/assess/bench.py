@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from asepsis.api import execute, prepare
 from asepsis.assess.arsenal import Weapon
+from asepsis.assess.budget import Load
 from asepsis.assess.setting import QUIET, Setting
 from asepsis.assess.stacks import Stack
 from asepsis.experiments.naming import watcher_label
@@ -143,16 +144,13 @@ def sheet_of(results: Results) -> Sheet:
     )
 
 
-def cells_of(step: Step) -> int:
-    """Count the runs of a step for one seed."""
+def load_of(step: Step) -> Load:
+    """Count the runs of a step, those that are watched, and the groups they come in."""
     hooks = [weapon.hook for weapon in step.weapons]
-    wire = hooks.count("wire")
-    return len(step.stacks) * (1 + hooks.count("client") + (wire + 1 if wire else 0))
-
-
-def groups_of(step: Step) -> int:
-    """Count the groups of runs that share rounds, for one seed: workers take whole ones."""
-    return len(step.stacks) * (1 + any(weapon.hook == "wire" for weapon in step.weapons))
+    wire, stacks = hooks.count("wire"), len(step.stacks)
+    runs = 1 + hooks.count("client") + (wire + 1 if wire else 0)
+    once = Load(stacks * runs, stacks * ("watch" in hooks), stacks * (1 + bool(wire)))
+    return once.times(len(step.seeds))
 
 
 def _table(setting: Setting, step: Step) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 SAFETY = 1.15
@@ -12,13 +12,29 @@ GAIN = 0.5
 """What another worker adds to the speed of one, taken low: workers share memory and caches."""
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The runs of a step, how many of them are watched, and in how many groups they come.
+
+    Runs of one stack and one seed stay on one worker: they are a group.
+    """
+
+    runs: int
+    watched: int
+    groups: int
+
+    def times(self, count: int) -> Load:
+        """Return the load of so many of these."""
+        return Load(self.runs * count, self.watched * count, self.groups * count)
+
+
 @dataclass
 class Budget:
     """Seconds in all; ``before`` were spent by an assessment that was stopped.
 
-    A step takes its ``start`` (worker processes begin, data are divided) and a ``rate`` for every
-    run on one of ``jobs`` workers; both are 0 while nobody knows. Runs of one stack and one seed
-    stay on one worker: they are a group.
+    A step takes its ``start`` (worker processes begin, data are divided), a ``rate`` for every
+    run on one of ``jobs`` workers, and ``extra`` for every run that is watched; all are 0 while
+    nobody knows.
 
     Example:
         >>> budget = Budget(100.0, clock=iter([0.0, 30.0, 30.0]).__next__)
@@ -31,6 +47,7 @@ class Budget:
     jobs: int = 1
     clock: Callable[[], float] = time.monotonic
     rate: float = 0.0
+    extra: float = 0.0
     start: float = 0.0
     _began: float = field(init=False)
 
@@ -47,19 +64,42 @@ class Budget:
         """Seconds that remain; below 0 when it is over time."""
         return self.seconds - self.spent
 
-    def learned(self, seconds: float, start: float, runs: int, groups: int) -> None:
-        """Take note of how long a step took, and how long until its first round was played."""
-        if runs:
-            self.start = start
-            self.rate = max(seconds - start, 1e-3) * self._speed(groups) / runs
+    @property
+    def pace(self) -> list[float]:
+        """What was learned: rate, extra and start."""
+        return [self.rate, self.extra, self.start]
 
-    def takes(self, runs: int, groups: int) -> float:
-        """Return how long a step of so many runs will take."""
-        return SAFETY * (self.start + self.rate * runs / self._speed(groups))
+    def learned(
+        self,
+        seconds: float,
+        start: float,
+        plain: Sequence[float],
+        watched: Sequence[float],
+        groups: int,
+    ) -> None:
+        """Take note of a step: its seconds, those until its first round, and those of its runs.
 
-    def affords(self, seconds: float, each: int, groups: int, most: int) -> int:
-        """Return how many times ``each`` runs in ``groups`` fit into a step of so many seconds."""
-        fitting = (k for k in range(most, 0, -1) if self.takes(k * each, k * groups) <= seconds)
+        Runs are timed from their first round to their end; what they need besides is shared out.
+        """
+        every = [*plain, *watched]
+        if not every:
+            return
+        self.start = start
+        whole = max(seconds - start, 1e-3) * self._speed(groups)
+        share = max(whole / max(sum(every), 1e-6), 1.0)
+        mean = sum(plain or every) / len(plain or every)
+        self.rate = max(share * mean, 1e-6)
+        if watched:
+            self.extra = max(share * sum(watched) / len(watched) - self.rate, 0.0)
+
+    def takes(self, load: Load) -> float:
+        """Return how long a step will take."""
+        work = self.rate * load.runs + self.extra * load.watched
+        return SAFETY * (self.start + work / self._speed(load.groups))
+
+    def affords(self, seconds: float, each: Load, most: int) -> int:
+        """Return how many such loads fit into a step of so many seconds."""
+        fitting = (k for k in range(most, 0, -1) if self.takes(each.times(k)) <= seconds)
         return next(fitting, 0)
 
     def _speed(self, groups: int) -> float:

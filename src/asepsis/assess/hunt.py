@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from asepsis.assess.arsenal import Weapon
-from asepsis.assess.bench import Sheet, Step, cells_of, groups_of
+from asepsis.assess.bench import Sheet, Step, load_of
 from asepsis.assess.outcome import Candidate
 from asepsis.assess.pace import Pacer
 from asepsis.assess.search import RUNGS, Rung, excess, promoted, ranked, scored, with_front
@@ -95,10 +95,9 @@ class Hunt:
     def _measured(self, step: Step, *, check: bool) -> Sheet | None:
         """Measure a rung; nothing where there is no time for it, or it took too long."""
         budget, diary = self.pacer.budget, self.pacer.diary
-        runs, groups = cells_of(step) * len(step.seeds), groups_of(step) * len(step.seeds)
 
         def fits() -> bool:
-            return not check or budget.takes(runs, groups) + self.reserve() < budget.left
+            return not check or budget.takes(load_of(step)) + self.reserve() < budget.left
 
         if not diary.decide(step.name, fits, budget.spent):
             return None
@@ -162,11 +161,11 @@ class Hunt:
         rung, budget = RUNGS[0], self.pacer.budget
         weapons = distinct([w for some in self._armed(breaking, rung).values() for w in some])
         one = Step("", (self.today,), weapons, tuning(rung.seeds), "validation")
-        each, groups = cells_of(one) * rung.seeds, groups_of(one) * rung.seeds
+        each = load_of(one)
         seconds = SHARE * (budget.left - self.reserve())
         count = self.pacer.diary.decide(
             "stacks",
-            lambda: max(budget.affords(seconds, each, groups, len(stacks) + 1) - 1, 0),
+            lambda: max(budget.affords(seconds, each, len(stacks) + 1) - 1, 0),
             budget.spent,
         )
         if count < len(stacks):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from asepsis.assess.bench import Sheet, Step, groups_of, measure
+from asepsis.assess.bench import Sheet, Step, load_of, measure
 from asepsis.assess.budget import Budget
 from asepsis.assess.diary import Diary
 from asepsis.assess.setting import Setting
@@ -36,15 +36,10 @@ class Pacer:
         watch = _Watch(self, over)
         sheet = measure(self.setting, step, self.out / step.name, self.how, watch.heard)
         self.runs += len(sheet.runs)
-        if watch.played:
-            groups = groups_of(step) * len(step.seeds)
-            self.budget.learned(watch.seconds(), watch.first, len(watch.played), groups)
-        known = self.diary.decide(
-            f"pace of {step.name}",
-            lambda: [self.budget.rate, self.budget.start],
-            self.budget.spent,
-        )
-        self.budget.rate, self.budget.start = (float(one) for one in known)
+        budget, groups = self.budget, load_of(step).groups
+        budget.learned(watch.seconds(), watch.first, watch.plain, watch.watched, groups)
+        known = self.diary.decide(f"pace of {step.name}", lambda: budget.pace, budget.spent)
+        budget.rate, budget.extra, budget.start = (float(one) for one in known)
         return sheet
 
     def note(self) -> None:
@@ -55,12 +50,14 @@ class Pacer:
 
 
 class _Watch:
-    """Listens to a step: when its first round was played, and which runs really were."""
+    """Listens to a step: when its first round was played, and how long runs took."""
 
     def __init__(self, pacer: Pacer, over: Callable[[], bool]) -> None:
         self.pacer, self.over = pacer, over
         self.began, self.first = time.monotonic(), 0.0
-        self.played: set[int] = set()
+        self.plain: list[float] = []
+        self.watched: list[float] = []
+        self._playing: dict[int, float] = {}
 
     def seconds(self) -> float:
         """Return the seconds since the step began."""
@@ -68,9 +65,13 @@ class _Watch:
 
     def heard(self, progress: Progress) -> None:
         """Take note of progress, pass it on, and stop the step when its time is over."""
+        now, cell = self.seconds(), progress.cell
         if progress.kind == "round":  # runs that a stopped assessment left are only read
-            self.first = self.first or self.seconds()
-            self.played.add(id(progress.cell))
+            self.first = self.first or now
+            self._playing.setdefault(id(cell), now)
+        elif id(cell) in self._playing:
+            took = self.watched if cell.spec.observe else self.plain
+            took.append(now - self._playing.pop(id(cell)))
         self.pacer.note()
         self.pacer.listener(progress)
         if self.over():

@@ -12,7 +12,7 @@ import pytest
 
 from asepsis.assess.arsenal import arsenal
 from asepsis.assess.assessment import assess
-from asepsis.assess.budget import Budget
+from asepsis.assess.budget import Budget, Load
 from asepsis.assess.diary import Diary
 from asepsis.assess.outcome import Answer, Outcome, Ruling, as_json
 from asepsis.assess.setting import setting_of
@@ -131,14 +131,23 @@ def test_a_few_dozen_stacks_fit_ten_hospitals() -> None:
 def test_time_is_shared_out_by_what_runs_took() -> None:
     now = [0.0]
     budget = Budget(100.0, jobs=2, clock=lambda: now[0])
-    budget.learned(25.0, 5.0, 10, groups=1)  # one worker: 2 s a run
+    budget.learned(25.0, 5.0, [2.0] * 10, [], groups=1)  # one worker: 2 s a run
     now[0] = 25.0
     assert budget.left == 75.0
-    assert budget.takes(10, groups=1) == pytest.approx(1.15 * 25)
-    assert budget.takes(30, groups=2) == pytest.approx(1.15 * (5 + 30 * 2 / 1.5))
-    assert budget.affords(1.15 * 25, each=5, groups=1, most=9) == 3  # 5 + 15 * 2 / 1.5
-    assert budget.affords(1.15 * 25, each=5, groups=1, most=2) == 2
-    assert budget.affords(2.0, each=5, groups=1, most=9) == 0
+    assert budget.takes(Load(10, 0, 1)) == pytest.approx(1.15 * 25)
+    assert budget.takes(Load(30, 0, 2)) == pytest.approx(1.15 * (5 + 30 * 2 / 1.5))
+    each = Load(5, 0, 1)
+    assert budget.affords(1.15 * 25, each, most=9) == 3  # 5 + 15 * 2 / 1.5
+    assert budget.affords(1.15 * 25, each, most=2) == 2
+    assert budget.affords(2.0, each, most=9) == 0
+
+
+def test_who_watches_takes_extra_time_and_nobody_else_pays_for_it() -> None:
+    budget = Budget(100.0)
+    budget.learned(5.0 + 2.0 * (8.0 + 12.0), 5.0, [2.0] * 4, [12.0], groups=1)
+    assert budget.rate == pytest.approx(4.0)  # what runs need besides their rounds is shared out
+    assert budget.extra == pytest.approx(20.0)
+    assert budget.takes(Load(3, 1, 1)) == pytest.approx(1.15 * (5 + 12 + 20))
 
 
 def test_a_diary_decides_once(tmp_path: Path) -> None:

@@ -77,3 +77,13 @@ def test_bad_input_is_one_message_and_nothing_is_written(asked: str, text: str) 
 
 def test_a_file_that_is_not_there_says_how_to_make_one(asked: str) -> None:
     assert "asepsis init" in refused(asepsis("assess", f"{asked}.not"))
+
+
+def test_a_gate_that_cannot_be_written_is_refused_before_anything_runs(
+    asked: str, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").write_text("")
+    for place in (tmp_path, tmp_path / "taken" / "gate.xml"):
+        said = refused(asepsis("assess", asked, "--out", "out", "--junit", str(place)))
+        assert "--junit" in said
+        assert not (tmp_path / "out").exists()
