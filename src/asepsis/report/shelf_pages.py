@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from asepsis.report.grids import Cell, Grid
 from asepsis.report.page import environment
 from asepsis.report.provenance import without_files
 from asepsis.report.sentences import headline
+from asepsis.report.shelf_assessments import REPORT, Assessed, assessments, report_in
 from asepsis.report.wording import Scale, counted, number, without_paths
 
 MOST_STUDIES = 200
@@ -27,8 +26,6 @@ MOST_RUNS = 2000
 MOST_ROUNDS = 500
 MOST_FIGURES = 24
 MOST_TEXT = 200_000
-LARGEST_REPORT = 64 << 20
-REPORT = "report.html"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +57,11 @@ class Shelf:
         """Return what there is, newest name first, by a key that says nothing of its place."""
         places = sorted(results_folders(self.root), reverse=True)[:MOST_STUDIES]
         return {digest(self._name(place)): self._study(place) for place in places}
+
+    def assessed(self) -> dict[str, Assessed]:
+        """Return the assessments that the studies are steps of, by keys of the same kind."""
+        places = [study.place for study in self.studies().values()]
+        return {digest(self._name(one.place)): one for one in assessments(places, self.root)}
 
     def hidden(self) -> int:
         """Return how many results folders are too many to show."""
@@ -101,11 +103,23 @@ def _told(found: Found) -> tuple[list[str], str]:
 
 
 def index_page(shelf: Shelf, home: str) -> str:
-    """Return the page of all studies."""
-    shown = [_listed(study, f"{home}{key}/") for key, study in shelf.studies().items()]
+    """Return the page of all studies; those of an assessment stand below it."""
+    listed = {
+        study.place: _listed(study, f"{home}{key}/") for key, study in shelf.studies().items()
+    }
+    above = [
+        _assessed(one, f"{home}{key}/", [listed.pop(place) for place in one.steps])
+        for key, one in shelf.assessed().items()
+    ]
+    shown = [*above, *listed.values()]
     hidden = shelf.hidden()
     more = f"{counted(hidden, 'folder')} more: name a folder closer to them." if hidden else ""
     return _render(page="index", title="Results", home=home, studies=shown, more=more)
+
+
+def _assessed(one: Assessed, link: str, steps: list[dict[str, Any]]) -> dict[str, Any]:
+    report = f"{link}{REPORT}" if report_in(one.place) is not None else ""
+    return {"title": one.title, "answer": one.answer, "report": report, "steps": steps}
 
 
 def _listed(study: Study, link: str) -> dict[str, Any]:
@@ -141,16 +155,7 @@ def _counted(results: Results) -> str:
 
 def report_of(study: Study) -> bytes | None:
     """Return a study's report; ``None`` without one that is a plain file of bearable size."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    try:
-        handle = os.open(study.place / REPORT, flags)
-    except OSError:
-        return None
-    with os.fdopen(handle, "rb") as file:
-        about = os.fstat(handle)
-        if not stat.S_ISREG(about.st_mode) or about.st_size > LARGEST_REPORT:
-            return None
-        return file.read(LARGEST_REPORT)
+    return report_in(study.place)
 
 
 def study_page(study: Study, home: str) -> str:

@@ -22,12 +22,11 @@ from urllib.parse import urlsplit
 
 from asepsis.core.errors import AsepsisError, StoreError
 from asepsis.report.page import SCRIPTS, asset
+from asepsis.report.shelf_assessments import REPORT, report_in
 from asepsis.report.shelf_pages import (
-    REPORT,
     Shelf,
     Study,
     index_page,
-    report_of,
     run_page,
     study_page,
 )
@@ -126,12 +125,17 @@ class Viewer(ThreadingHTTPServer):
         if not rest:
             return _html(index_page(self.shelf, self.home))
         key, slash, part = rest.partition("/")
+        assessed = self.shelf.assessed().get(key)
+        if assessed is not None:
+            place = {REPORT: assessed.place}
+            place |= {f"{step.name}/{REPORT}": step for step in assessed.steps}  # linked from it
+            return _report(place[part]) if part in place else refusal(HTTPStatus.NOT_FOUND)
         study = self.shelf.studies().get(key)
         if study is None or study.results is None or not slash:
             return refusal(HTTPStatus.NOT_FOUND)
         if not part:
             return _html(study_page(study, self.home))
-        return _report(study) if part == REPORT else self._run(study, part)
+        return _report(study.place) if part == REPORT else self._run(study, part)
 
     def _run(self, study: Study, part: str) -> Answer:
         assert study.results is not None
@@ -145,9 +149,9 @@ def _html(page: str) -> Answer:
     return Answer(HTTPStatus.OK, page.encode())
 
 
-def _report(study: Study) -> Answer:
+def _report(place: Path) -> Answer:
     """Return a report: it may hold its own style and pictures, and no script but ours."""
-    content = report_of(study)
+    content = report_in(place)
     if content is None:
         return refusal(HTTPStatus.NOT_FOUND)
     return Answer(HTTPStatus.OK, content, policy=_report_policy())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +44,64 @@ def test_the_index_names_every_study_and_what_cannot_be_read(server: Viewer) -> 
     assert "damaged cannot be read" in page.body
     assert "2 runs" in page.body
     assert f"{key_of(server, 'Plain')}/report.html" in page.body
+
+
+def assess_folder(root: Path, shelf: Path, outcome: str | None) -> Path:
+    """Make an assessment's folder of a study's records."""
+    home = root / "assess-ours" / "monday"
+    for step in ("today", "search-1", "search-10", "search-2", "final"):
+        shutil.copytree(shelf / "mine" / "monday", home / step)
+    (home / "progress.json").write_text('{"asked": "x", "spent": 1, "decisions": {}}')
+    if outcome is not None:
+        (home / "assessment.json").write_text(outcome)
+    return home
+
+
+def test_an_assessment_is_one_entry_with_its_steps_below(shelf: Path, tmp_path: Path) -> None:
+    told = {"name": HOSTILE, "answer": "fail", "judged": "median", "recommended": "mean"}
+    home = assess_folder(tmp_path, shelf, json.dumps(told))
+    (home / "report.html").write_text("the answer")
+    for root in (tmp_path, home.parent, home):
+        with serving(root) as server:
+            (key,) = server.shelf.assessed()
+            page = ask(server, "").body
+            assert "Fail, with median" in page
+            assert HOSTILE not in page
+            assert page.count("<h2>") == 1
+            steps = re.findall(r"kicker\">\S*?(today|search-\d+|final) ·", page)
+            assert steps == ["today", "search-1", "search-2", "search-10", "final"]
+            assert f"{key}/report.html" in page
+            assert ask(server, f"{key}/report.html").body == "the answer"
+            assert ask(server, f"{key}/final/report.html").status == 200
+            assert ask(server, f"{key}/../report.html").status == 404
+            assert ask(server, f"{key}/").status == 404
+
+
+@pytest.mark.parametrize(
+    ("outcome", "says"),
+    [
+        (None, "not finished"),
+        ("{", "its answer cannot be read"),
+        ("[" * 100_000, "its answer cannot be read"),
+        ('{"answer": "fine"}', "its answer cannot be read"),
+    ],
+)
+def test_an_assessment_without_an_answer_is_listed(
+    shelf: Path, tmp_path: Path, outcome: str | None, says: str
+) -> None:
+    home = assess_folder(tmp_path, shelf, outcome)
+    (tmp_path / "secret").write_text(SECRET)
+    (home / "report.html").symlink_to(tmp_path / "secret")
+    with serving(tmp_path) as server:
+        (key,) = server.shelf.assessed()
+        assert says in ask(server, "").body
+        assert ask(server, f"{key}/report.html").status == 404
+
+
+def test_steps_without_a_diary_are_studies(shelf: Path, tmp_path: Path) -> None:
+    shutil.copytree(shelf / "mine" / "monday", tmp_path / "final")
+    (tmp_path / "progress.json").write_text("[]")
+    assert Shelf(tmp_path).assessed() == {}
 
 
 def test_a_study_and_its_runs_can_be_read(server: Viewer) -> None:
