@@ -97,7 +97,7 @@ def _membership(_kind: Kind, hospitals: int) -> list[Weapon]:
     watcher = "fedmia" if hospitals >= ENOUGH_HOSPITALS else "loss-mia"
     return [
         Weapon({"name": watcher}, hook="watch"),
-        Weapon({"name": "rmia", "references": 4}, hook="watch"),
+        Weapon({"name": "rmia", "references": 2}, hook="watch"),
     ]
 
 

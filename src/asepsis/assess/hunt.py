@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from asepsis.assess.arsenal import Weapon
 from asepsis.assess.bench import Sheet, Step, load_of
@@ -43,6 +43,7 @@ class Hunt:
     reserve: Callable[[], float]
     tell: Callable[[str], None]
     notes: list[str] = field(default_factory=list)
+    rungs: tuple[Rung, ...] = RUNGS
 
     @property
     def today(self) -> Stack:
@@ -76,7 +77,7 @@ class Hunt:
     ) -> tuple[dict[str, Candidate], bool]:
         """Try stacks rung by rung; also say whether every attack was tried on some."""
         tried: dict[str, Candidate] = {}
-        for number, rung in enumerate(RUNGS):
+        for number, rung in enumerate(self.rungs):
             stacks = (self.today, *(stack for stack in kept if stack != self.today))
             arms = self._armed(breaking, rung)
             weapons = distinct([w for some in arms.values() for w in some])
@@ -157,22 +158,31 @@ class Hunt:
         return kept, told
 
     def _afforded(self, stacks: list[Stack], breaking: Sequence[str]) -> list[Stack]:
-        """Return as many stacks as the first rung has time for, today's beside them."""
-        rung, budget = RUNGS[0], self.pacer.budget
+        """Return as many stacks as the first rung has time for, today's beside them.
+
+        Where there is no time for all, more stacks are worth more than more seeds.
+        """
+        whole = self._affords(RUNGS[0], stacks, breaking)
+        if whole < len(stacks):
+            self.rungs = (replace(RUNGS[0], seeds=1), *RUNGS[1:])
+            whole = self._affords(self.rungs[0], stacks, breaking)
+        if whole < len(stacks):
+            self.notes.append(
+                f"time for {whole} of {len(stacks)} stacks: give it more minutes for all of them"
+            )
+        return stacks[:whole]
+
+    def _affords(self, rung: Rung, stacks: list[Stack], breaking: Sequence[str]) -> int:
+        budget = self.pacer.budget
         weapons = distinct([w for some in self._armed(breaking, rung).values() for w in some])
         one = Step("", (self.today,), weapons, tuning(rung.seeds), "validation")
-        each = load_of(one)
         seconds = SHARE * (budget.left - self.reserve())
         count = self.pacer.diary.decide(
-            "stacks",
-            lambda: max(budget.affords(seconds, each, len(stacks) + 1) - 1, 0),
+            f"stacks for {rung.seeds} seeds",
+            lambda: max(budget.affords(seconds, load_of(one), len(stacks) + 1) - 1, 0),
             budget.spent,
         )
-        if count < len(stacks):
-            self.notes.append(
-                f"time for {count} of {len(stacks)} stacks: give it more minutes for all of them"
-            )
-        return stacks[: int(count)]
+        return int(count)
 
 
 def tuning(count: int = RUNGS[-1].seeds) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""A few dozen stacks of defenses that an assessment tries, simple ones first."""
+"""A few dozen stacks of defenses that an assessment tries, those that did well elsewhere first."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ def menu(hostile: int, *, signed: bool = True) -> list[Stack]:
     """
     f = {"f": hostile}
     visible: list[list[str | Component]] = [
-        ["mean"],
         ["median"],
         [{"name": "trimmed-mean", **f}],
-        ["geometric-median"],
+        ["norm-clip", "median"],
+        ["fltrust"],
+        ["trust-weighted"],
+        ["flame"],
+        [{"name": "nnm", **f}, {"name": "trimmed-mean", **f}],
         [{"name": "multi-krum", **f}],
+        ["norm-clip", "mean"],
+        ["geometric-median"],
+        ["norm-clip", {"name": "trimmed-mean", **f}],
+        ["norm-clip", "trust-weighted"],
+        ["norm-clip", "fltrust"],
+        ["signguard", "mean"],
+        [{"name": "bulyan", **f}],
+        [{"name": "slsgd", **f}],
+        [{"name": "nnm", **f}, "geometric-median"],
+        ["norm-clip", "geometric-median"],
+        ["bucketing", "median"],
+        [{"name": "centered-clipping", "radius": 0.3}],
         [{"name": "krum", **f}],
         [{"name": "mda", **f}],
         [{"name": "meamed", **f}],
-        [{"name": "bulyan", **f}],
-        ["norm-clip", "mean"],
-        ["norm-clip", "median"],
-        ["norm-clip", {"name": "trimmed-mean", **f}],
-        [{"name": "nnm", **f}, {"name": "trimmed-mean", **f}],
-        [{"name": "nnm", **f}, "geometric-median"],
-        ["bucketing", "median"],
-        ["three-sigma", "mean"],
-        ["signguard", "mean"],
-        ["trust-weighted"],
-        ["flame"],
-        ["fltrust"],
-        ["norm-clip", "trust-weighted"],
-        ["norm-clip", "fltrust"],
-        ["norm-clip", "geometric-median"],
-        [{"name": "centered-clipping", "radius": 0.3}],
-        [{"name": "slsgd", **f}],
         ["caf"],
         [{"name": "foundationfl", **f}],
+        ["three-sigma", "mean"],
         ["norm-clip", {"name": "robust-lr", "threshold": 0.5}],
+        ["mean"],
     ]
     signs: list[list[str | Component]] = [
         ["signed", "mean"],
@@ -73,7 +73,7 @@ def menu(hostile: int, *, signed: bool = True) -> list[Stack]:
         [{"name": "dp-fedavg", "noise_multiplier": 0.3}],
         [{"name": "gradient-pruning", "share": 0.9}, "median"],
     ]
-    stacks = [*visible, *(signs if signed else []), *hidden, *private]
+    stacks = [*(signs if signed else []), *visible[:6], *hidden, *visible[6:], *private]
     return [tuple(_component(stage) for stage in stack) for stack in stacks]
 
 
