@@ -94,7 +94,7 @@ def _finding(
 ) -> Finding:
     limit = limits.of(threat(key).goal)
     failed = max((part.failed for part in parts), default=0)
-    told = [f"{failed} seeds ended without figures"] if failed else []
+    told = [f"{failed} {'seed' if failed == 1 else 'seeds'} without figures"] if failed else []
     told += [why for weapon in weapons if (why := sheet.why(weapon))][:1]
     return Finding(key, limit, ruling_of(parts, limit), parts, ": ".join(told))
 

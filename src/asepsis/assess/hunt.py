@@ -64,7 +64,8 @@ class Hunt:
         stacks, refused = self._menu()
         kept = self._afforded(stacks, breaking)
         if not kept:
-            return self.only_today()
+            alone = self.only_today()
+            return Found(alone.stack, [*alone.candidates, *refused], self.notes)
         self.tell(f"Searching {len(kept)} stacks against {', '.join(breaking)}")
         tried, complete = self._climb(kept, breaking)
         if not tried:
