@@ -27,6 +27,8 @@ from asepsis.metrics.intervals import Interval, paired_difference, t_interval
 
 LATE = 0.5
 """The last step is stopped when it is late by half of all the time."""
+KEPT = 6
+"""So many fresh seeds' time is kept for the last step while a search goes on."""
 UNTRAINED = "the model has not learned what it is for"
 Tell = Callable[[str], None]
 
@@ -114,7 +116,7 @@ class _Assessment:
 
     def _final_takes(self) -> float:
         """Return the least time that the last step needs, with another stack than today's."""
-        return self.budget.takes(load_of(self._final(({"name": "another"},))).times(FEWEST))
+        return self.budget.takes(load_of(self._final(({"name": "another"},))).times(KEPT))
 
     def _last_word(self, gated: Stack) -> _Last:
         step, budget = self._final(gated), self.budget
@@ -167,6 +169,7 @@ class _Assessment:
         setting, asked = self.setting, self.asked
         pair = {name_of(stack): last.sheet.clean(stack) for stack in (self.today, gated)}
         some = next((run for found in pair.values() for run in found), None)
+        self.notes += _knowledge(name_of(gated), pair[name_of(gated)])
         primary = str(some.resolved["primary"]) if some else ""
         return Outcome(
             name=asked.name,
@@ -218,6 +221,16 @@ def _arms(
         else:
             arms[key] = weapons
     return arms, left_out
+
+
+def _knowledge(name: str, runs: Sequence[Run]) -> list[str]:
+    """Say what a stack must know besides the updates: clean samples at the server are no detail."""
+    told = runs[0].resolved if runs else {}
+    known = [str(item) for stage in told.get("defenses", []) for item in stage.get("knows", [])]
+    root = told.get("root") or {}
+    of = f" (here {root['samples']} samples of {root['whose']})" if root else ""
+    plain = ", ".join(dict.fromkeys(known))
+    return [f"{name} must know besides the updates: {plain}{of}"] if known else []
 
 
 def _held(last: _Last, asked: AssessSpec) -> bool:

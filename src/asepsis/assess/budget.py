@@ -32,9 +32,9 @@ class Load:
 class Budget:
     """Seconds in all; ``before`` were spent by an assessment that was stopped.
 
-    A step takes its ``start`` (worker processes begin, data are divided), a ``rate`` for every
-    run on one of ``jobs`` workers, and ``extra`` for every run that is watched; all are 0 while
-    nobody knows.
+    A step takes its ``start`` (worker processes begin, data are divided), a ``rate`` for every run
+    and ``extra`` for every one that is watched, in seconds of the wall clock while all ``jobs``
+    workers are busy; all are 0 while nobody knows.
 
     Example:
         >>> budget = Budget(100.0, clock=iter([0.0, 30.0, 30.0]).__next__)
@@ -85,22 +85,23 @@ class Budget:
         if not every:
             return
         self.start = start
-        whole = max(seconds - start, 1e-3) * self._speed(groups)
-        share = max(whole / max(sum(every), 1e-6), 1.0)
+        share = max(seconds - start, 1e-3) / max(sum(every), 1e-6) / self._slower(groups)
         mean = sum(plain or every) / len(plain or every)
-        self.rate = max(share * mean, 1e-6)
+        self.rate = share * mean
         if watched:
-            self.extra = max(share * sum(watched) / len(watched) - self.rate, 0.0)
+            self.extra = share * max(sum(watched) / len(watched) - mean, 0.0)
 
     def takes(self, load: Load) -> float:
         """Return how long a step will take."""
         work = self.rate * load.runs + self.extra * load.watched
-        return SAFETY * (self.start + work / self._speed(load.groups))
+        return SAFETY * (self.start + work * self._slower(load.groups))
 
     def affords(self, seconds: float, each: Load, most: int) -> int:
         """Return how many such loads fit into a step of so many seconds."""
         fitting = (k for k in range(most, 0, -1) if self.takes(each.times(k)) <= seconds)
         return next(fitting, 0)
 
-    def _speed(self, groups: int) -> float:
-        return 1 + GAIN * (max(min(self.jobs, groups), 1) - 1)
+    def _slower(self, groups: int) -> float:
+        """Return how many times as long work takes in too few groups for all workers."""
+        busy = max(min(self.jobs, groups), 1)
+        return (1 + GAIN * (self.jobs - 1)) / (1 + GAIN * (busy - 1))

@@ -10,7 +10,7 @@ from asepsis.assess.arsenal import Weapon
 from asepsis.assess.bench import Sheet, Step, load_of
 from asepsis.assess.outcome import Candidate
 from asepsis.assess.pace import Pacer
-from asepsis.assess.search import RUNGS, Rung, excess, promoted, ranked, scored, with_front
+from asepsis.assess.search import LAST, RUNGS, Rung, excess, promoted, ranked, scored, with_front
 from asepsis.assess.setting import Setting
 from asepsis.assess.stacks import Stack, fitting, menu, name_of
 from asepsis.experiments.threats import threat
@@ -19,8 +19,8 @@ TUNING_SEED = 101
 """Seeds of the search begin here, fresh ones at 0."""
 BREAKS = 0.5
 """The search is about threats that come at least half way to their limit today."""
-SHARE = 0.4
-"""Of the time for the search so much goes to the first rung."""
+SHARES = (0.35, 0.5, 1.0)
+"""Of the time that is left for the search so much may go to each rung."""
 
 
 @dataclass
@@ -79,30 +79,34 @@ class Hunt:
         """Try stacks rung by rung; also say whether every attack was tried on some."""
         tried: dict[str, Candidate] = {}
         for number, rung in enumerate(self.rungs):
-            stacks = (self.today, *(stack for stack in kept if stack != self.today))
+            kept, seeds = self._room(number, rung, kept, breaking) if number else (kept, rung.seeds)
             arms = self._armed(breaking, rung)
-            weapons = distinct([w for some in arms.values() for w in some])
-            step = Step(f"search-{number + 1}", stacks, weapons, tuning(rung.seeds), "validation")
-            sheet = self._measured(step, check=number > 0)
+            stacks = (self.today, *(stack for stack in kept if stack != self.today))
+            weapons = _of(arms)
+            step = Step(f"search-{number + 1}", stacks, weapons, tuning(seeds), "validation")
+            sheet = self._measured(step) if kept else None
             if sheet is None:
                 self.notes.append(f"the search ended before its rung {number + 1}: no time is left")
                 return tried, number > 1
-            found = [
-                scored(sheet, stack, self.today, arms, number + 1, rung.seeds) for stack in stacks
-            ]
+            found = [scored(sheet, stack, self.today, arms, number + 1, seeds) for stack in stacks]
             tried |= {one.name: one for one in found}
             kept = promoted(found, self.setting.asked.limits, len(RUNGS) - number - 1)
         return tried, True
 
-    def _measured(self, step: Step, *, check: bool) -> Sheet | None:
-        """Measure a rung; nothing where there is no time for it, or it took too long."""
+    def _room(
+        self, number: int, rung: Rung, kept: list[Stack], breaking: Sequence[str]
+    ) -> tuple[list[Stack], int]:
+        """Return the stacks and seeds that a rung has time for: at least three, or none."""
+        least = min(LAST, len(kept))
+        for seeds in range(rung.seeds, 0, -1):
+            room = self._affords(number, replace(rung, seeds=seeds), len(kept), breaking)
+            if room >= least:
+                return kept[:room], seeds
+        return [], rung.seeds
+
+    def _measured(self, step: Step) -> Sheet | None:
+        """Measure a rung; nothing where it took too long."""
         budget, diary = self.pacer.budget, self.pacer.diary
-
-        def fits() -> bool:
-            return not check or budget.takes(load_of(step)) + self.reserve() < budget.left
-
-        if not diary.decide(step.name, fits, budget.spent):
-            return None
         if diary.decisions.get(f"{step.name} is whole") is False:
             return None
         sheet = self.pacer.measure(step, lambda: budget.left < self.reserve())
@@ -163,27 +167,32 @@ class Hunt:
 
         Where there is no time for all, more stacks are worth more than more seeds.
         """
-        whole = self._affords(RUNGS[0], stacks, breaking)
-        if whole < len(stacks):
+        room = self._affords(0, RUNGS[0], len(stacks), breaking)
+        if room < len(stacks):
             self.rungs = (replace(RUNGS[0], seeds=1), *RUNGS[1:])
-            whole = self._affords(self.rungs[0], stacks, breaking)
-        if whole < len(stacks):
+            room = self._affords(0, self.rungs[0], len(stacks), breaking)
+        if room < len(stacks):
             self.notes.append(
-                f"time for {whole} of {len(stacks)} stacks: give it more minutes for all of them"
+                f"time for {room} of {len(stacks)} stacks: give it more minutes for all of them"
             )
-        return stacks[:whole]
+        return stacks[:room]
 
-    def _affords(self, rung: Rung, stacks: list[Stack], breaking: Sequence[str]) -> int:
+    def _affords(self, number: int, rung: Rung, most: int, breaking: Sequence[str]) -> int:
+        """Return how many stacks a rung has time for, today's beside them."""
         budget = self.pacer.budget
-        weapons = distinct([w for some in self._armed(breaking, rung).values() for w in some])
-        one = Step("", (self.today,), weapons, tuning(rung.seeds), "validation")
-        seconds = SHARE * (budget.left - self.reserve())
+        weapons = _of(self._armed(breaking, rung))
+        one = load_of(Step("", (self.today,), weapons, tuning(rung.seeds), "validation"))
+        seconds = SHARES[number] * (budget.left - self.reserve())
         count = self.pacer.diary.decide(
-            f"stacks for {rung.seeds} seeds",
-            lambda: max(budget.affords(seconds, load_of(one), len(stacks) + 1) - 1, 0),
+            f"stacks of rung {number + 1} for {rung.seeds} seeds",
+            lambda: max(budget.affords(seconds, one, most + 1) - 1, 0),
             budget.spent,
         )
         return int(count)
+
+
+def _of(arms: Mapping[str, Sequence[Weapon]]) -> tuple[Weapon, ...]:
+    return distinct([weapon for weapons in arms.values() for weapon in weapons])
 
 
 def tuning(count: int = RUNGS[-1].seeds) -> tuple[int, ...]:

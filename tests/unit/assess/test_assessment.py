@@ -131,7 +131,7 @@ def test_a_few_dozen_stacks_fit_ten_hospitals() -> None:
 def test_time_is_shared_out_by_what_runs_took() -> None:
     now = [0.0]
     budget = Budget(100.0, jobs=2, clock=lambda: now[0])
-    budget.learned(25.0, 5.0, [2.0] * 10, [], groups=1)  # one worker: 2 s a run
+    budget.learned(25.0, 5.0, [2.0] * 10, [], groups=1)  # one of two workers: 2 s a run
     now[0] = 25.0
     assert budget.left == 75.0
     assert budget.takes(Load(10, 0, 1)) == pytest.approx(1.15 * 25)
@@ -140,6 +140,13 @@ def test_time_is_shared_out_by_what_runs_took() -> None:
     assert budget.affords(1.15 * 25, each, most=9) == 3  # 5 + 15 * 2 / 1.5
     assert budget.affords(1.15 * 25, each, most=2) == 2
     assert budget.affords(2.0, each, most=9) == 0
+
+
+def test_two_busy_workers_are_as_fast_as_they_were() -> None:
+    """Each run took 3 s because the other worker took its part of the machine."""
+    budget = Budget(100.0, jobs=2)
+    budget.learned(15.0, 0.0, [3.0] * 10, [], groups=4)
+    assert budget.takes(Load(10, 0, 4)) == pytest.approx(1.15 * 15)
 
 
 def test_who_watches_takes_extra_time_and_nobody_else_pays_for_it() -> None:
