@@ -30,6 +30,7 @@ LATE = 0.5
 KEPT = 6
 """So many fresh seeds' time is kept for the last step while a search goes on."""
 UNTRAINED = "the model has not learned what it is for"
+KNOWN = {"root": "clean samples of the server's own"}
 Tell = Callable[[str], None]
 
 
@@ -229,7 +230,7 @@ def _knowledge(name: str, runs: Sequence[Run]) -> list[str]:
     known = [str(item) for stage in told.get("defenses", []) for item in stage.get("knows", [])]
     root = told.get("root") or {}
     of = f" (here {root['samples']} samples of {root['whose']})" if root else ""
-    plain = ", ".join(dict.fromkeys(known))
+    plain = ", ".join(KNOWN.get(item, item) for item in dict.fromkeys(known))
     return [f"{name} must know besides the updates: {plain}{of}"] if known else []
 
 

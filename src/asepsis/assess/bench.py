@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,12 @@ from asepsis.experiments.results import Results, Run, load_results
 from asepsis.experiments.run import Cancelled, RunOptions
 from asepsis.experiments.severity import harm
 from asepsis.experiments.sifting import sifted
+from asepsis.experiments.spec import Experiment
 from asepsis.experiments.sweep import Listener
 from asepsis.experiments.threats import Goal
 
 HOSPITALS, WIRE = "hostile hospitals", "an interceptor"
+CALM, WATCHED = "no attack", "no attack, watched"
 Scored = Literal["test", "validation"]
 Key = tuple[str, str, str, int]
 """Scenario, stack, attack, seed."""
@@ -145,12 +148,20 @@ def sheet_of(results: Results) -> Sheet:
 
 
 def load_of(step: Step) -> Load:
-    """Count the runs of a step, those that are watched, and the groups they come in."""
-    hooks = [weapon.hook for weapon in step.weapons]
-    wire, stacks = hooks.count("wire"), len(step.stacks)
-    runs = 1 + hooks.count("client") + (wire + 1 if wire else 0)
-    once = Load(stacks * runs, stacks * ("watch" in hooks), stacks * (1 + bool(wire)))
-    return once.times(len(step.seeds))
+    """Count the runs of a step by kind, and the groups they come in."""
+    by = {hook: [w for w in step.weapons if w.hook == hook] for hook in HOOKS}
+    several = len(step.stacks) * len(step.seeds)
+    kinds = Counter([WATCHED if by["watch"] else CALM, *(w.name for w in by["client"])])
+    kinds.update([CALM, *(w.name for w in by["wire"])] if by["wire"] else [])
+    runs = {kind: several * n for kind, n in kinds.items()}
+    return Load(runs, several * (1 + bool(by["wire"])))
+
+
+def kind_of(spec: Experiment) -> str:
+    """Return what kind of run this is, for how long it takes."""
+    if spec.attack is None:
+        return WATCHED if spec.observe else CALM
+    return Weapon(spec.attack).name
 
 
 def _table(setting: Setting, step: Step) -> dict[str, Any]:

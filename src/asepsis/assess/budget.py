@@ -3,38 +3,37 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 SAFETY = 1.15
 """Runs under attack take longer than the average says, and reports take time as well."""
-GAIN = 0.5
+GAIN = 0.25
 """What another worker adds to the speed of one, taken low: workers share memory and caches."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The runs of a step, how many of them are watched, and in how many groups they come.
+    """How many runs of every kind a step has, and in how many groups they come.
 
     Runs of one stack and one seed stay on one worker: they are a group.
     """
 
-    runs: int
-    watched: int
+    runs: Mapping[str, int]
     groups: int
 
     def times(self, count: int) -> Load:
         """Return the load of so many of these."""
-        return Load(self.runs * count, self.watched * count, self.groups * count)
+        return Load({kind: n * count for kind, n in self.runs.items()}, self.groups * count)
 
 
 @dataclass
 class Budget:
     """Seconds in all; ``before`` were spent by an assessment that was stopped.
 
-    A step takes its ``start`` (worker processes begin, data are divided), a ``rate`` for every run
-    and ``extra`` for every one that is watched, in seconds of the wall clock while all ``jobs``
-    workers are busy; all are 0 while nobody knows.
+    A step takes its ``start`` (worker processes begin, data are divided), and every run what its
+    kind ``costs`` in seconds of the wall clock while all ``jobs`` workers are busy; a kind that was
+    never met costs as much as the others do on average.
 
     Example:
         >>> budget = Budget(100.0, clock=iter([0.0, 30.0, 30.0]).__next__)
@@ -46,9 +45,8 @@ class Budget:
     before: float = 0.0
     jobs: int = 1
     clock: Callable[[], float] = time.monotonic
-    rate: float = 0.0
-    extra: float = 0.0
     start: float = 0.0
+    costs: dict[str, float] = field(default_factory=dict)
     _began: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -64,36 +62,24 @@ class Budget:
         """Seconds that remain; below 0 when it is over time."""
         return self.seconds - self.spent
 
-    @property
-    def pace(self) -> list[float]:
-        """What was learned: rate, extra and start."""
-        return [self.rate, self.extra, self.start]
-
     def learned(
-        self,
-        seconds: float,
-        start: float,
-        plain: Sequence[float],
-        watched: Sequence[float],
-        groups: int,
+        self, seconds: float, start: float, took: Mapping[str, Sequence[float]], groups: int
     ) -> None:
-        """Take note of a step: its seconds, those until its first round, and those of its runs.
+        """Take note of a step: its seconds, those until its first round, those of its runs by kind.
 
         Runs are timed from their first round to their end; what they need besides is shared out.
         """
-        every = [*plain, *watched]
-        if not every:
+        every = sum(map(sum, took.values()))
+        if not took:
             return
         self.start = start
-        share = max(seconds - start, 1e-3) / max(sum(every), 1e-6) / self._slower(groups)
-        mean = sum(plain or every) / len(plain or every)
-        self.rate = share * mean
-        if watched:
-            self.extra = share * max(sum(watched) / len(watched) - mean, 0.0)
+        share = max(seconds - start, 1e-3) / max(every, 1e-6) / self._slower(groups)
+        self.costs |= {kind: share * sum(some) / len(some) for kind, some in took.items()}
 
     def takes(self, load: Load) -> float:
         """Return how long a step will take."""
-        work = self.rate * load.runs + self.extra * load.watched
+        usual = sum(self.costs.values()) / max(len(self.costs), 1)
+        work = sum(n * self.costs.get(kind, usual) for kind, n in load.runs.items())
         return SAFETY * (self.start + work * self._slower(load.groups))
 
     def affords(self, seconds: float, each: Load, most: int) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from asepsis.assess.bench import Sheet, Step, load_of, measure
+from asepsis.assess.bench import Sheet, Step, kind_of, load_of, measure
 from asepsis.assess.budget import Budget
 from asepsis.assess.diary import Diary
 from asepsis.assess.setting import Setting
@@ -37,9 +37,10 @@ class Pacer:
         sheet = measure(self.setting, step, self.out / step.name, self.how, watch.heard)
         self.runs += len(sheet.runs)
         budget, groups = self.budget, load_of(step).groups
-        budget.learned(watch.seconds(), watch.first, watch.plain, watch.watched, groups)
-        known = self.diary.decide(f"pace of {step.name}", lambda: budget.pace, budget.spent)
-        budget.rate, budget.extra, budget.start = (float(one) for one in known)
+        budget.learned(watch.seconds(), watch.first, watch.took, groups)
+        pace = [budget.start, budget.costs]
+        start, costs = self.diary.decide(f"pace of {step.name}", lambda: pace, budget.spent)
+        budget.start, budget.costs = float(start), {str(k): float(v) for k, v in costs.items()}
         return sheet
 
     def note(self) -> None:
@@ -55,8 +56,7 @@ class _Watch:
     def __init__(self, pacer: Pacer, over: Callable[[], bool]) -> None:
         self.pacer, self.over = pacer, over
         self.began, self.first = time.monotonic(), 0.0
-        self.plain: list[float] = []
-        self.watched: list[float] = []
+        self.took: dict[str, list[float]] = {}
         self._playing: dict[int, float] = {}
 
     def seconds(self) -> float:
@@ -70,7 +70,7 @@ class _Watch:
             self.first = self.first or now
             self._playing.setdefault(id(cell), now)
         elif id(cell) in self._playing:
-            took = self.watched if cell.spec.observe else self.plain
+            took = self.took.setdefault(kind_of(cell.spec), [])
             took.append(now - self._playing.pop(id(cell)))
         self.pacer.note()
         self.pacer.listener(progress)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asepsis.assess.arsenal import arsenal
+from asepsis.assess.arsenal import Weapon, arsenal
 from asepsis.assess.assessment import assess
+from asepsis.assess.bench import Step, load_of
 from asepsis.assess.budget import Budget, Load
 from asepsis.assess.diary import Diary
 from asepsis.assess.outcome import Answer, Outcome, Ruling, as_json
@@ -131,13 +132,13 @@ def test_a_few_dozen_stacks_fit_ten_hospitals() -> None:
 def test_time_is_shared_out_by_what_runs_took() -> None:
     now = [0.0]
     budget = Budget(100.0, jobs=2, clock=lambda: now[0])
-    budget.learned(25.0, 5.0, [2.0] * 10, [], groups=1)  # one of two workers: 2 s a run
+    budget.learned(25.0, 5.0, {"a": [2.0] * 10}, groups=1)  # one of two workers: 2 s a run
     now[0] = 25.0
     assert budget.left == 75.0
-    assert budget.takes(Load(10, 0, 1)) == pytest.approx(1.15 * 25)
-    assert budget.takes(Load(30, 0, 2)) == pytest.approx(1.15 * (5 + 30 * 2 / 1.5))
-    each = Load(5, 0, 1)
-    assert budget.affords(1.15 * 25, each, most=9) == 3  # 5 + 15 * 2 / 1.5
+    assert budget.takes(Load({"a": 10}, 1)) == pytest.approx(1.15 * 25)
+    assert budget.takes(Load({"a": 30}, 2)) == pytest.approx(1.15 * (5 + 30 * 2 / 1.25))
+    each = Load({"a": 5}, 1)
+    assert budget.affords(1.15 * 29, each, most=9) == 3  # 5 + 15 * 2 / 1.25
     assert budget.affords(1.15 * 25, each, most=2) == 2
     assert budget.affords(2.0, each, most=9) == 0
 
@@ -145,16 +146,34 @@ def test_time_is_shared_out_by_what_runs_took() -> None:
 def test_two_busy_workers_are_as_fast_as_they_were() -> None:
     """Each run took 3 s because the other worker took its part of the machine."""
     budget = Budget(100.0, jobs=2)
-    budget.learned(15.0, 0.0, [3.0] * 10, [], groups=4)
-    assert budget.takes(Load(10, 0, 4)) == pytest.approx(1.15 * 15)
+    budget.learned(15.0, 0.0, {"a": [3.0] * 10}, groups=4)
+    assert budget.takes(Load({"a": 10}, 4)) == pytest.approx(1.15 * 15)
 
 
-def test_who_watches_takes_extra_time_and_nobody_else_pays_for_it() -> None:
+def test_kinds_of_runs_cost_what_they_took() -> None:
     budget = Budget(100.0)
-    budget.learned(5.0 + 2.0 * (8.0 + 12.0), 5.0, [2.0] * 4, [12.0], groups=1)
-    assert budget.rate == pytest.approx(4.0)  # what runs need besides their rounds is shared out
-    assert budget.extra == pytest.approx(20.0)
-    assert budget.takes(Load(3, 1, 1)) == pytest.approx(1.15 * (5 + 12 + 20))
+    budget.learned(5.0 + 2.0 * (8.0 + 12.0), 5.0, {"a": [2.0] * 4, "b": [12.0]}, groups=1)
+    # What runs need besides their rounds is shared out.
+    assert budget.costs == {"a": pytest.approx(4.0), "b": pytest.approx(24.0)}
+    load = Load({"a": 3, "b": 1, "never met": 1}, 1)
+    assert budget.takes(load) == pytest.approx(1.15 * (5 + 12 + 24 + 14))
+
+
+def test_the_load_of_a_step_counts_its_runs_by_kind() -> None:
+    stacks = (({"name": "mean"},), ({"name": "median"},))
+    weapons = (
+        Weapon({"name": "ipm"}),
+        Weapon({"name": "rmia"}, hook="watch"),
+        Weapon({"name": "intercept", "does": "drop"}, hook="wire"),
+    )
+    load = load_of(Step("s", stacks, weapons, (0, 1, 2), "test"))
+    assert load.runs == {
+        "no attack, watched": 6,
+        "ipm": 6,
+        "no attack": 6,
+        "intercept (drop)": 6,
+    }
+    assert load.groups == 12
 
 
 def test_a_diary_decides_once(tmp_path: Path) -> None:
