@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from asepsis.experiments.detection import Detection
+from asepsis.experiments.detection import PASSIVE, Detection
 from asepsis.experiments.matrix import Field, Matrix, Row, matrix, ranked, undefended
 from asepsis.experiments.results import Results
 from asepsis.experiments.severity import CUTOFFS, LEVELS
@@ -19,7 +19,7 @@ from asepsis.report.again import Recipe, of_modality
 from asepsis.report.grids import Cell, Grid
 from asepsis.report.heat import shade
 from asepsis.report.provenance import all_public
-from asepsis.report.side_by_side import printable, split_tables
+from asepsis.report.side_by_side import printable
 from asepsis.report.wording import number, without_paths
 
 SURVEY = "not public to us"
@@ -289,31 +289,52 @@ def _tile(one: Field, reasons: list[str]) -> Cell:
     return Cell(f"{cell.text} {word}".strip(), cell.order, cell.hint, shown)
 
 
-def print_matrix(results: Results, console: Console) -> None:
-    """Print a study's threat matrix, where it has one: a table a modality, and its reasons."""
+def print_matrix(results: Results, console: Console) -> bool:
+    """Print a study's threat matrix, a table a goal, where it has one; and say whether it has."""
     found = section(results)
     if found is None:
-        return
+        return False
+    for goal in Goal:
+        rows = [row for row in found.grid.rows if row[0].text == goal.value]
+        if rows:
+            console.print()
+            console.print(printable(f"Threat matrix, {goal.value}: {MEASURED}", "bold"))
+            console.print(_ranked_table(rows))
     for item in found.maps:
-        console.print()
-        console.print(printable(f"Threat matrix, {item.modality}: {MEASURED}", "bold"))
-        for made in _tables(item, console.width):
-            console.print(made)
         for place, reason in enumerate(item.reasons, 1):
-            console.print(printable(f" ({place}) n/a: {reason}", "dim"))
+            console.print(printable(f" {item.modality} ({place}) n/a: {reason}", "dim"))
         if item.prices:
-            console.print(printable(f" {PRICES}: {item.prices}", "dim"))
+            console.print(printable(f" {item.modality}, {PRICES}: {item.prices}", "dim"))
         for line in item.adaptive:
-            console.print(printable(f" {line}", "dim"))
+            console.print(printable(f" {item.modality}, {line}", "dim"))
     for line in found.cutoffs:
         console.print(printable(f" {line}", "dim"))
+    console.print(printable(f" {ELSEWHERE}", "dim"))
+    return True
 
 
 PRICES = "lost to the defense where nobody attacks, in %, not counted as harm"
-MEASURED = "harm in % (see cut-offs), ranked inside one goal"
+MEASURED = "harm in % without a defense (see cut-offs), and the least that one leaves"
+ELSEWHERE = "Every pair of attack and defense, curves and what defenses cost: in the report."
+SHOWN = {
+    "attack": "attack",
+    "modality": "on",
+    "severity without a defense": "harm",
+    "level": "level",
+    "detection": "noticed",
+    "best defense": "best defense, and what it leaves",
+}
+ONLY_LOOKS = "only looks"
 
 
-def _tables(item: Map, width: int) -> list[Table]:
-    names = [f"{row[1].text} ({row[0].text})" for row in item.grid.rows]
-    cells = [[cell.text for cell in row[2:]] for row in item.grid.rows]
-    return split_tables("attack", names, item.grid.heads[2:], cells, width)
+def _ranked_table(rows: list[list[Cell]]) -> Table:
+    """Return the ranked attacks of one goal, with what a terminal has room for."""
+    made = Table(*SHOWN.values())
+    places = [HEADS.index(head) for head in SHOWN]
+    for row in rows:
+        *texts, noticed, best = (row[place].text for place in places)
+        word = ONLY_LOOKS if noticed == PASSIVE else noticed.split(":")[0]
+        left = row[places[-1] + 1].text
+        told = f"{best.replace('monitor + ', '')}: {left}" if best != NOT_RUN else NOT_RUN
+        made.add_row(*map(printable, [*texts, word, told]))
+    return made

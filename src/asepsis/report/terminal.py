@@ -70,6 +70,9 @@ PAIRED = (
 def print_results(results: Results, console: Console) -> None:
     """Print tables, sentences and notes; readable from 80 columns on."""
     shown = scenarios(results)
+    if print_matrix(results, console):
+        _print_notes(results, console)
+        return
     for scenario in shown:
         for table in tables(scenario, console.width):
             console.print()
@@ -79,7 +82,6 @@ def print_results(results: Results, console: Console) -> None:
             console.print(printable(prior, "dim"))
         _print_leaks(blocks(scenario), console)
         print_generated(scenario, console)
-    print_matrix(results, console)
     print_devices(results, console)
     claims = claims_grid(results)
     if claims.rows:
@@ -96,6 +98,10 @@ def print_results(results: Results, console: Console) -> None:
         _bullet(console, printable(sentence), "•")
     for sentence in filter(None, map(inspected, shown)):
         _bullet(console, printable(sentence), "•")
+    _print_notes(results, console)
+
+
+def _print_notes(results: Results, console: Console) -> None:
     notes = caveats(results)
     if notes:
         console.print()

@@ -314,8 +314,8 @@ def test_a_terminal_shows_it_with_its_reasons(width: int) -> None:
         print_results(study(0, refused=(Refused(TITLE, "badnets", "median", WHY),)), console)
     text = said.get()
     assert max(map(len, text.splitlines())) <= width
-    assert "Threat matrix, records" in text
-    assert "(1) n/a: <b>krum</b> is too small" in text
+    assert "Threat matrix, integrity" in text
+    assert "records (1) n/a: <b>krum</b> is too small" in " ".join(text.split())
 
 
 def test_a_study_without_modalities_has_none() -> None:
