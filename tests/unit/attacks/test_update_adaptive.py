@@ -231,3 +231,8 @@ def test_only_data_attacks_without_a_trigger_are_taken_far() -> None:
     for inner in ("ipm", "badnets", "sybil"):
         with pytest.raises(ConfigError, match="data attack"):
             build("attack", {"name": "adaptive-poisoning", "inner": inner})
+
+
+def test_where_honest_rows_are_all_zero_the_search_ends() -> None:
+    gamma, value, _ = largest(lambda gamma: gamma, 0.0, 20, most=5.0)
+    assert (gamma, value) == (0.0, 0.0)

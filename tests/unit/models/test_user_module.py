@@ -257,6 +257,7 @@ def test_every_engine_trains_it(tmp_path: Path, engine: str) -> None:
     assert results.frame()["status"].tolist() == ["success"]
 
 
+@pytest.mark.slow  # two processes begin, and import PyTorch
 def test_worker_processes_have_the_grant(tmp_path: Path) -> None:
     asked = experiment(written(tmp_path, SOUND))
     results = asepsis.run(asked, seeds=2, jobs=2, trust_code=True)

@@ -35,7 +35,7 @@ def largest(
         (3.0, 40)
     """
     seen: dict[float, float] = {}
-    ceiling = math.log2(most / start)
+    ceiling = math.log2(most / start) if start > 0 else math.inf
 
     def ask(exponent: float) -> float:
         exponent = min(exponent, ceiling)
