@@ -30,6 +30,7 @@ LATE = 0.5
 KEPT = 6
 """So many fresh seeds' time is kept for the last step while a search goes on."""
 UNTRAINED = "the model has not learned what it is for"
+MORE = "more seeds"
 KNOWN = {"root": "clean samples of the server's own"}
 Tell = Callable[[str], None]
 
@@ -120,23 +121,34 @@ class _Assessment:
         return self.budget.takes(load_of(self._final(({"name": "another"},))).times(KEPT))
 
     def _last_word(self, gated: Stack) -> _Last:
-        step, budget = self._final(gated), self.budget
-        each = load_of(step)
-        count = self.pacer.diary.decide(
-            "seeds",
-            lambda: max(budget.affords(budget.left, each, self.asked.seeds), 3),
-            budget.spent,
-        )
+        """Measure afresh: as many seeds as time is expected for, then as many as time is left for.
+
+        Only the clock decides how many, never what was found.
+        """
+        step, budget, diary = self._final(gated), self.budget, self.pacer.diary
+        each, most = load_of(step), self.asked.seeds
+
+        def afforded() -> int:
+            return budget.affords(budget.left, each, most)
+
+        count = int(diary.decide("seeds", lambda: max(afforded(), 3), budget.spent))
+        count += int(diary.decisions.get(MORE, 0))  # when this goes on after a stop
+        self.tell(f"Measuring afresh: {count} new seeds, test patients")
+        sheet = self.pacer.measure(replace(step, seeds=tuple(range(count))), self._late)
+        if MORE not in diary.decisions and sheet.whole:
+            more = int(diary.decide(MORE, lambda: min(afforded(), most - count), budget.spent))
+            count += more
+            if more:
+                self.tell(f"Time is left for {more} seeds more")
+                step = replace(step, seeds=tuple(range(count)))
+                sheet = self.pacer.measure(step, self._late, again=True)
         if count < FEWEST:
             self.notes.append(
                 f"time for {count} fresh seeds only: claims need {FEWEST}, give it more minutes"
             )
-        seeds = tuple(range(int(count)))
-        self.tell(f"Measuring afresh: {count} new seeds, test patients")
-        sheet = self.pacer.measure(replace(step, seeds=seeds), self._late)
         if not sheet.whole:
             self.notes.append("stopped late: some runs of the last step are missing")
-        return self._read(sheet, gated, seeds)
+        return self._read(sheet, gated, tuple(range(count)))
 
     def _read(self, sheet: Sheet, gated: Stack, seeds: tuple[int, ...]) -> _Last:
         limits = self.asked.limits

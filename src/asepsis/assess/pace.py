@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asepsis.assess.bench import Sheet, Step, kind_of, load_of, measure
@@ -31,11 +31,15 @@ class Pacer:
     runs: int = 0
     _noted: float = field(default_factory=time.monotonic)
 
-    def measure(self, step: Step, over: Callable[[], bool]) -> Sheet:
-        """Measure a step until it is done, or until ``over`` says that its time is."""
+    def measure(self, step: Step, over: Callable[[], bool], *, again: bool = False) -> Sheet:
+        """Measure a step until it is done, or until ``over`` says that its time is.
+
+        ``again``: the step was measured with fewer seeds, and only the others are played.
+        """
         watch = _Watch(self, over)
-        sheet = measure(self.setting, step, self.out / step.name, self.how, watch.heard)
-        self.runs += len(sheet.runs)
+        how = replace(self.how, resume=self.how.resume or again)
+        sheet = measure(self.setting, step, self.out / step.name, how, watch.heard)
+        self.runs += len(watch.ended) if again else len(sheet.runs)
         budget, groups = self.budget, load_of(step).groups
         budget.learned(watch.seconds(), watch.first, watch.took, groups)
         pace = [budget.start, budget.costs]
@@ -57,6 +61,7 @@ class _Watch:
         self.pacer, self.over = pacer, over
         self.began, self.first = time.monotonic(), 0.0
         self.took: dict[str, list[float]] = {}
+        self.ended: set[int] = set()
         self._playing: dict[int, float] = {}
 
     def seconds(self) -> float:
@@ -72,6 +77,7 @@ class _Watch:
         elif id(cell) in self._playing:
             took = self.took.setdefault(kind_of(cell.spec), [])
             took.append(now - self._playing.pop(id(cell)))
+            self.ended.add(id(cell))
         self.pacer.note()
         self.pacer.listener(progress)
         if self.over():

@@ -186,3 +186,21 @@ def test_a_diary_decides_once(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(StoreError, match="damaged"):
         Diary.of(path, "asked", resume=True)
+
+
+def test_time_that_is_left_goes_to_more_seeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At first it expects to afford three, then it finds that runs were faster."""
+    expected = iter([3])
+
+    def affords(self: Budget, seconds: float, each: Load, most: int) -> int:
+        return next(expected, most)
+
+    monkeypatch.setattr(Budget, "affords", affords)
+    found = small(tmp_path / "a", threats=["label-flip"], seeds=5)
+    assert found.seeds == (0, 1, 2, 3, 4)
+    assert all(part.after.n == 5 for part in found.findings[0].parts)
+    monkeypatch.undo()
+    again = small(tmp_path / "a", threats=["label-flip"], seeds=5, resume=True)
+    assert again.findings == found.findings
