@@ -137,7 +137,9 @@ def test_every_experiment_shown_fits_together(text: str, tmp_path: Path) -> None
     if "dicom-folder" in text or "nifti-folder" in text:
         write_scans(tmp_path, np.random.default_rng(0))
     if "data" in (table := tomllib.loads(text)):
-        setting_of(assessment_of(table))
+        asked = assessment_of(table)
+        if STANDS_IN.get(asked.data["name"], "") is not None:  # else the file may be missing
+            setting_of(asked)
         return
     cells = sifted(plan_study(study_from(table, "shown")), "serial").cells
     for spec in {cell.scenario: cell.spec for cell in cells}.values():
