@@ -18,8 +18,7 @@ from asepsis.assess.pace import Pacer
 from asepsis.assess.setting import Setting, setting_of
 from asepsis.assess.spec import AssessSpec
 from asepsis.assess.stacks import Stack, name_of
-from asepsis.experiments.learning import gain
-from asepsis.experiments.results import Run
+from asepsis.experiments.results import Run, over_patients, shown_to_learn
 from asepsis.experiments.run import RunOptions
 from asepsis.experiments.sweep import Listener
 from asepsis.experiments.threats import HOSPITAL, threat
@@ -112,9 +111,8 @@ class _Assessment:
         return self.budget.left < -LATE * self.budget.seconds
 
     def _final(self, gated: Stack, seeds: tuple[int, ...] = (0,)) -> Step:
-        stacks = tuple(dict.fromkeys([0, 1] if gated != self.today else [0]))
-        pair = (self.today, gated)
-        return Step("final", tuple(pair[i] for i in stacks), self._weapons(), seeds, "test")
+        stacks = (self.today,) if gated == self.today else (self.today, gated)
+        return Step("final", stacks, self._weapons(), seeds, "test")
 
     def _final_takes(self) -> float:
         """Return the least time that the last step needs, with another stack than today's."""
@@ -152,7 +150,7 @@ class _Assessment:
 
     def _read(self, sheet: Sheet, gated: Stack, seeds: tuple[int, ...]) -> _Last:
         limits = self.asked.limits
-        poor = _undertrained(sheet.clean(self.today))
+        poor = not shown_to_learn(sheet.clean(self.today))
         found = {one.key: one for one in ruled(self.arms, sheet, self.today, gated, limits)}
         if poor:
             self.notes.append(
@@ -203,7 +201,7 @@ class _Assessment:
                 name: t_interval([run.tail(primary) for run in found])
                 for name, found in pair.items()
             },
-            over_patients=_over_patients(pair[name_of(gated)]),
+            over_patients=over_patients(pair[name_of(gated)]),
             findings=last.findings,
             candidates=candidates,
             answer=answer,
@@ -250,18 +248,3 @@ def _held(last: _Last, asked: AssessSpec) -> bool:
     """Whether what was chosen is shown to help on fresh seeds, at a price that is agreed."""
     covers = any(finding.ruling is Ruling.COVERED for finding in last.findings)
     return covers and not last.utility.low > asked.limits.utility / 100
-
-
-def _undertrained(runs: Sequence[Run]) -> bool:
-    """Whether models were not shown to learn; a task without such a figure is taken at its word."""
-    told = [found for run in runs if (found := gain(run)) is not None]
-    known = [found for found in told if math.isfinite(found)]
-    return bool(told) and not (known and math.fsum(known) >= 0)
-
-
-def _over_patients(runs: Sequence[Run]) -> Interval:
-    found = [run.footer["over_patients"] for run in runs if run.footer.get("over_patients")]
-    if not found:
-        return Interval(math.nan, math.nan, math.nan, 0)
-    mean = {key: math.fsum(item[key] for item in found) / len(found) for key in found[0]}
-    return Interval(mean["value"], mean["low"], mean["high"], int(mean["patients"]))

@@ -25,7 +25,7 @@ from asepsis.experiments.spec import Experiment, Study, parse
 from asepsis.experiments.store import Line, Store, damaged, footer_of, read_record, rounds_of
 from asepsis.metrics.backdoor import excess_success
 from asepsis.metrics.hospitals import MINIMUM
-from asepsis.metrics.intervals import Interval, paired_difference, t_interval
+from asepsis.metrics.intervals import UNKNOWN, Interval, paired_difference, t_interval
 from asepsis.metrics.measures import floor_name, measure
 
 T = TypeVar("T")
@@ -158,17 +158,8 @@ class Group:
         return t_interval([run.footer.get("worst", {}).get(name, math.nan) for run, _ in self.good])
 
     def over_patients(self) -> Interval:
-        """Primary metric of the last round with its bounds over the test set's patients.
-
-        Value and bounds are averaged over seeds; ``n`` counts the patients.
-        """
-        found = [
-            run.footer["over_patients"] for run, _ in self.good if run.footer.get("over_patients")
-        ]
-        if not found:
-            return Interval(math.nan, math.nan, math.nan, 0)
-        mean = {key: math.fsum(item[key] for item in found) / len(found) for key in found[0]}
-        return Interval(mean["value"], mean["low"], mean["high"], int(mean["patients"]))
+        """Primary metric of the last round with its bounds over the test set's patients."""
+        return over_patients([run for run, _ in self.good])
 
     def clean(self, name: str) -> Interval:
         """Mean over seeds of a metric of the attack-free twins."""
@@ -203,9 +194,7 @@ class Group:
 
         A figure that is not estimable shows nothing; a task without one is taken at its word.
         """
-        told = [found for _, twin in self.good if (found := gain(twin)) is not None]
-        gains = [one for one in told if math.isfinite(one)]
-        return bool(told) and not (gains and math.fsum(gains) / len(gains) >= 0)
+        return not shown_to_learn([twin for _, twin in self.good])
 
     def activation(self) -> list[dict[str, Any]]:
         """Every defense's activation proof, over seeds: share changed, and in how many runs."""
@@ -267,6 +256,28 @@ class Results:
     def rounds_frame(self) -> pd.DataFrame:
         """One row a run and round: labels, who attacked, every figure, cost."""
         return pd.DataFrame(round_rows(self.runs))
+
+
+def over_patients(runs: Sequence[Run]) -> Interval:
+    """Return the primary metric of the last round with its bounds over the test set's patients.
+
+    Value and bounds are averaged over the runs; ``n`` counts the patients.
+    """
+    found = [run.footer["over_patients"] for run in runs if run.footer.get("over_patients")]
+    if not found:
+        return UNKNOWN
+    mean = {key: math.fsum(item[key] for item in found) / len(found) for key in found[0]}
+    return Interval(mean["value"], mean["low"], mean["high"], int(mean["patients"]))
+
+
+def shown_to_learn(twins: Sequence[Run]) -> bool:
+    """Whether models that nobody attacked were shown to learn.
+
+    A figure that is not estimable shows nothing; a task without one is taken at its word.
+    """
+    told = [found for twin in twins if (found := gain(twin)) is not None]
+    gains = [one for one in told if math.isfinite(one)]
+    return not told or bool(gains and math.fsum(gains) >= 0)
 
 
 def floor_of(run: Run, twin: Run, read: Callable[[Run, str], T], metric: str = "asr") -> T:
