@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -9,7 +11,9 @@ from asepsis.core.errors import ConfigError
 from asepsis.core.layout import Layout
 from asepsis.core.rng import building_modules
 from asepsis.core.samples import Shard
+from asepsis.core.trust import trusting_code
 from asepsis.engines import make_engine
+from asepsis.models.user_code import digest_of, load_class
 from asepsis.tasks.tabular import Tabular
 from asepsis.training.sgd import Prox, Sgd
 
@@ -115,3 +119,27 @@ def test_threads_use_one_intra_op_thread_and_restore_the_setting() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+NET = """
+from torch import nn
+class Net(nn.Linear):
+    def __init__(self):
+        super().__init__(6, 2)
+"""
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_network_trusted_once_trains_in_workers_and_one_that_is_gone_disturbs_none(
+    tmp_path: Path, kept: bool
+) -> None:
+    file = tmp_path / "net.py"
+    file.write_text(NET + f"# {kept}")
+    with trusting_code(True), building_modules(0):
+        net = load_class(f"{file}:Net", digest_of(file))()
+    if not kept:
+        file.unlink()
+    made = plan(net if kept else mlp(), Sgd(batch_size=4))
+    serial, pool = rows("serial", made, [0, 1]), rows("pool", made, [1, 0])
+    for mine, theirs in zip(serial, pool, strict=True):
+        assert torch.equal(mine, theirs)
