@@ -17,9 +17,9 @@ from asepsis.core.errors import ConfigError, did_you_mean
 from asepsis.experiments.claims import ALPHA, by_seed
 from asepsis.experiments.durability import durabilities, grain
 from asepsis.experiments.figures import EXCESS
+from asepsis.experiments.identity import record_name
 from asepsis.experiments.naming import row_label
 from asepsis.experiments.results import Group, Results, Run, load_results
-from asepsis.experiments.run import record_name
 from asepsis.experiments.spec import UNSHARED
 from asepsis.metrics.intervals import Interval, holm, paired_difference, t_interval
 from asepsis.metrics.measures import floor_name, measure

@@ -16,11 +16,11 @@ from asepsis.core.errors import ConfigError
 from asepsis.experiments.attacked import attacked
 from asepsis.experiments.device_table import Measured, read_devices
 from asepsis.experiments.frames import round_rows, run_rows
+from asepsis.experiments.identity import record_name
 from asepsis.experiments.learning import DISTANCE, gain
 from asepsis.experiments.naming import Labels
 from asepsis.experiments.patients import screen_of
 from asepsis.experiments.plan import Cell, Plan, Refused, probe_name
-from asepsis.experiments.run import record_name
 from asepsis.experiments.spec import Experiment, Study, parse
 from asepsis.experiments.store import Line, Store, damaged, footer_of, read_record, rounds_of
 from asepsis.metrics.backdoor import excess_success

@@ -13,6 +13,7 @@ from typing import Any
 from asepsis.core.contracts import Engine, Pictured, Stamps
 from asepsis.engines import NUMERICS, make_engine
 from asepsis.experiments.fitting import recorded
+from asepsis.experiments.identity import fresh, identity, row_digest
 from asepsis.experiments.ledgers import Book
 from asepsis.experiments.patients import (
     SMALLEST_GROUP,
@@ -22,7 +23,6 @@ from asepsis.experiments.patients import (
     specified,
     told,
 )
-from asepsis.experiments.plan import Cell
 from asepsis.experiments.resolve import brought, hospitals_of, resolve
 from asepsis.experiments.spec import Experiment
 from asepsis.experiments.store import (
@@ -98,38 +98,6 @@ def run_experiment(
         ):
             return done
     return _Run(spec, store, options).play()
-
-
-def fresh(lines: list[Line], data: str, device: str, source: str = "") -> bool:
-    """Whether a record was made by this code, these packages, data and kind of device.
-
-    ``source`` is the digest of a network that the user brought.
-
-    Whatever else made one must not be mixed with what runs now.
-    """
-    if not lines or lines[0]["result"].get("code") != code_version():
-        return False
-    header, observed = lines[0]["result"], lines[0]["observed"]
-    model = header["resolved"]["components"]["model"].get("source", "")
-    if model != source:
-        return False
-    made = (header["resolved"]["data"], observed["packages"], observed["device"].split(":")[0])
-    return bool(made == (data, packages(), device.split(":")[0]))
-
-
-def identity(spec: Experiment, engine: str) -> str:
-    """Return the name of a run in a store: its specification and its numerics class."""
-    return spec.digest() + _suffix(engine)
-
-
-def record_name(cell: Cell, engine: str) -> str:
-    """Return the name of a cell's run in a store; its specification need not be whole."""
-    return cell.digest + _suffix(engine)
-
-
-def _suffix(engine: str) -> str:
-    numerics = NUMERICS.get(engine, "reference")
-    return "" if numerics == "reference" else f"-{numerics}"
 
 
 class _Run:
@@ -418,10 +386,3 @@ def _trigger_size(federation: Federation) -> list[int]:
     shape = next(iter(federation.plan.shards.values())).inputs.shape
     of = math.prod(shape[2:] or shape[1:])  # a table has no channels
     return [model_pixels(attack.stamp, raw.shape[1:], federation.prepare, raw.dtype), of]
-
-
-def row_digest(state: RoundState) -> str:
-    """Hash the global row: two runs with equal hashes ended in bit-equal models."""
-    import hashlib
-
-    return hashlib.sha256(state.row.cpu().numpy().tobytes()).hexdigest()[:16]

@@ -16,9 +16,10 @@ import torch
 
 from asepsis.core.errors import AsepsisError, StoreError
 from asepsis.engines.processes import end_with_parent, interrupts_held
+from asepsis.experiments.identity import identity
 from asepsis.experiments.patients import message_of, pseudonyms_of, specified
 from asepsis.experiments.plan import Cell, Plan
-from asepsis.experiments.run import Cancelled, RunOptions, identity, run_experiment
+from asepsis.experiments.run import Cancelled, RunOptions, run_experiment
 from asepsis.experiments.store import Record, Store, read_record
 
 

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from asepsis.core.errors import AsepsisError
 from asepsis.core.samples import Array
+from asepsis.experiments.identity import record_name
 from asepsis.experiments.penalties import Block, blocks, hostile, named
 from asepsis.experiments.results import Results, Run
-from asepsis.experiments.run import gallery_rounds, record_name
+from asepsis.experiments.run import gallery_rounds
 from asepsis.experiments.store import Store, read_tensors
 from asepsis.report import plots
 from asepsis.report.findings import Finding, Scenario

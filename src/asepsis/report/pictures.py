@@ -18,9 +18,9 @@ from asepsis.core.registry import build, lookup
 from asepsis.core.rng import Draw, Streams
 from asepsis.core.samples import Array, DataFacts, Hospital, Kind
 from asepsis.experiments.figures import ATTACK
+from asepsis.experiments.identity import record_name
 from asepsis.experiments.resolve import hospitals_of, threat_of
 from asepsis.experiments.results import Results, Run
-from asepsis.experiments.run import record_name
 from asepsis.experiments.spec import Experiment
 from asepsis.experiments.store import Store, read_tensors
 from asepsis.report.findings import Finding, Scenario

@@ -12,8 +12,9 @@ import torch
 
 from asepsis.core.errors import ConfigError, MissingExtraError
 from asepsis.experiments import resolve as resolve_module
+from asepsis.experiments.identity import identity
 from asepsis.experiments.resolve import resolve
-from asepsis.experiments.run import RunOptions, identity, run_experiment
+from asepsis.experiments.run import RunOptions, run_experiment
 from asepsis.experiments.spec import Experiment
 from asepsis.experiments.store import Store, read_tensors
 from asepsis.federation import inspection

@@ -10,9 +10,10 @@ import torch
 from report_study import JITTER, SEEDS
 from torch import Tensor
 
+from asepsis.experiments.identity import identity
 from asepsis.experiments.plan import Cell, probe_name
 from asepsis.experiments.results import Results, Run
-from asepsis.experiments.run import gallery_rounds, identity
+from asepsis.experiments.run import gallery_rounds
 from asepsis.experiments.spec import Component, Experiment, Scenario, Study, ThreatSpec
 from asepsis.experiments.store import Line, Store, write_tensors
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from asepsis.experiments.identity import identity
 from asepsis.experiments.plan import Cell, probe_name
 from asepsis.experiments.results import Results, Run
-from asepsis.experiments.run import identity
 from asepsis.experiments.spec import Component, Experiment, Scenario, Study, ThreatSpec
 from asepsis.experiments.store import Line, Store, write_tensors
 

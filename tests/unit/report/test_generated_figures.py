@@ -17,8 +17,8 @@ from generator_study import BLOCKED, ROUNDS, generators, keep
 from torch import Tensor
 
 from asepsis.core.samples import Array
+from asepsis.experiments.identity import identity
 from asepsis.experiments.results import Results, Run
-from asepsis.experiments.run import identity
 from asepsis.experiments.store import Store, write_tensors
 from asepsis.report.findings import scenarios
 from asepsis.report.generated_figures import BUDGET, board, loss_plots, montage, shortened

@@ -12,9 +12,9 @@ import torch
 from durable_study import STRONG, WEAK, durable, fading, made_of
 from rich.console import Console
 
+from asepsis.experiments.identity import identity
 from asepsis.experiments.naming import row_label
 from asepsis.experiments.results import Results, Run
-from asepsis.experiments.run import identity
 from asepsis.experiments.spec import Claim, Experiment, Study, parse
 from asepsis.experiments.store import Store, write_tensors
 from asepsis.report.claimed import claims_grid, source

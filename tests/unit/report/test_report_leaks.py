@@ -12,10 +12,10 @@ from report_study import experiment, inversion, record
 from rich.console import Console
 
 from asepsis.experiments.claims import measured
+from asepsis.experiments.identity import identity
 from asepsis.experiments.leaks import learned, observers
 from asepsis.experiments.plan import Cell
 from asepsis.experiments.results import Results, Run
-from asepsis.experiments.run import identity
 from asepsis.experiments.spec import Claim, Scenario, Study
 from asepsis.experiments.store import Store, write_tensors
 from asepsis.report.findings import scenarios
