@@ -26,7 +26,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from asepsis.core.contracts import Attack, BackdoorAttack, Job
+from asepsis.core.contracts import Attack, BackdoorAttack
+from asepsis.core.engine import Job
 from asepsis.core.registry import build, entries, lookup
 from asepsis.core.rng import Streams
 from asepsis.core.samples import DataFacts, Hospital, Kind, Samples

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from asepsis.core.contracts import Plan
+from asepsis.core.engine import Plan
 from asepsis.core.layout import Layout
 from asepsis.core.registry import build
 from asepsis.core.rng import Streams, building_modules

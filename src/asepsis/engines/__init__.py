@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asepsis.core.contracts import Engine
+from asepsis.core.engine import Engine
 from asepsis.core.errors import ConfigError, did_you_mean
 
 NUMERICS = {

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from asepsis.core.contracts import Job, Plan
+from asepsis.core.engine import Job, Plan
 from asepsis.core.errors import ConfigError
 from asepsis.core.rng import Draw, Streams
 from asepsis.core.threads import one_thread

@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from asepsis.core.contracts import Job, Plan
+from asepsis.core.engine import Job, Plan
 from asepsis.core.errors import AsepsisError
 from asepsis.core.samples import Array
 from asepsis.core.updates import Reply, State

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from asepsis.core.contracts import Job, Plan
+from asepsis.core.engine import Job, Plan
 from asepsis.core.threads import one_thread
 from asepsis.core.updates import Reply
 from asepsis.engines.worker import Worker

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from asepsis.core.contracts import Job, Keeps, Plan
+from asepsis.core.contracts import Keeps
+from asepsis.core.engine import Job, Plan
 from asepsis.core.rng import Draw, Streams
 from asepsis.core.updates import Reply, State
 

@@ -21,7 +21,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
-from asepsis.core.contracts import Job, Plan
+from asepsis.core.engine import Job, Plan
 from asepsis.core.rng import Draw, Streams
 from asepsis.core.stages import ClientStage, Home
 from asepsis.engines.worker import Worker

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from asepsis.core.channel import Channel, fingerprint
-from asepsis.core.contracts import Plan
+from asepsis.core.engine import Plan
 from asepsis.core.errors import AsepsisError
 from asepsis.core.rng import Draw
 from asepsis.core.updates import Individual, Reply, individual

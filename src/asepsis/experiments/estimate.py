@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from asepsis.core.contracts import Engine
+from asepsis.core.engine import Engine
 from asepsis.engines import make_engine
 from asepsis.experiments.plan import Cell, Plan
 from asepsis.experiments.resolve import resolve

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from asepsis.core.contracts import Engine, Pictured, Stamps
+from asepsis.core.contracts import Pictured, Stamps
+from asepsis.core.engine import Engine
 from asepsis.engines import NUMERICS, make_engine
 from asepsis.experiments.fitting import recorded
 from asepsis.experiments.identity import fresh, identity, row_digest

@@ -16,7 +16,6 @@ from asepsis.core.contracts import (
     ModelAttack,
     ModelBuilder,
     PartlyLocal,
-    Plan,
     ServerAttack,
     ServerOptimizer,
     Stamps,
@@ -24,6 +23,7 @@ from asepsis.core.contracts import (
     Trainer,
     UpdateAttack,
 )
+from asepsis.core.engine import Plan
 from asepsis.core.errors import ConfigError
 from asepsis.core.layout import Layout
 from asepsis.core.markers import generates

@@ -14,12 +14,11 @@ from asepsis.core.contracts import (
     Attack,
     ChannelAttack,
     DataAttack,
-    Job,
     Observer,
-    Plan,
     ServerOptimizer,
     TrainAttack,
 )
+from asepsis.core.engine import Job, Plan
 from asepsis.core.rng import Draw, Streams
 from asepsis.core.samples import DataFacts, Hospital, Prepare, Shard
 from asepsis.core.threat import Facts, Learner, Role, Sees, ThreatModel, When

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from asepsis.core.contracts import Engine
 from asepsis.core.desk import Desk
+from asepsis.core.engine import Engine
 from asepsis.core.stages import RoundEvent
 from asepsis.core.updates import Delivery, Individual, State, individual
 from asepsis.defenses.reports import Outcome, StageReport

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from asepsis.core.channel import Carried, Channel, Tap, fingerprint
-from asepsis.core.contracts import Engine, Job, UpdateAttack
+from asepsis.core.contracts import UpdateAttack
 from asepsis.core.desk import Desk
+from asepsis.core.engine import Engine, Job
 from asepsis.core.rng import Draw
 from asepsis.core.threat import Facts
 from asepsis.core.updates import Reply, State, Summed, individual

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from asepsis.core.contracts import Job, Plan
+from asepsis.core.engine import Job, Plan
 from asepsis.core.errors import ConfigError
 from asepsis.core.layout import Layout
 from asepsis.core.rng import Draw, Streams, building_modules

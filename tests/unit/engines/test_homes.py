@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from asepsis.core.contracts import Job, Plan, Task
+from asepsis.core.contracts import Task
+from asepsis.core.engine import Job, Plan
 from asepsis.core.layout import Layout
 from asepsis.core.rng import building_modules
 from asepsis.core.samples import Shard

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from asepsis.core.contracts import Job
+from asepsis.core.engine import Job
 from asepsis.core.registry import build
 from asepsis.core.rng import Streams
 from asepsis.core.threat import ThreatModel

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from asepsis.core.contracts import Plan
+from asepsis.core.engine import Plan
 from asepsis.core.errors import ConfigError
 from asepsis.core.layout import Layout
 from asepsis.core.registry import build

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from asepsis.core.contracts import Job
+from asepsis.core.engine import Job
 from asepsis.core.samples import Shard
 from asepsis.core.updates import Individual
 from asepsis.federation.candidates import Candidates
