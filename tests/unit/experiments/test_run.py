@@ -17,8 +17,10 @@ from asepsis.core.contracts import Trigger
 from asepsis.core.errors import AsepsisError, ConfigError, QuorumError, StoreError
 from asepsis.core.registry import build
 from asepsis.core.updates import State
+from asepsis.experiments import identity as identity_module
 from asepsis.experiments import resolve as resolve_module
 from asepsis.experiments import run as run_module
+from asepsis.experiments.identity import identity
 from asepsis.experiments.plan import plan_study, study_from
 from asepsis.experiments.run import Cancelled, RunOptions, run_experiment
 from asepsis.experiments.spec import Experiment, parse
@@ -259,7 +261,8 @@ def test_a_failed_run_keeps_its_rounds_and_can_be_resumed(
 def test_runs_of_other_code_are_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path).open()
     run_experiment(spec(), store, serial())
-    monkeypatch.setattr(run_module, "code_version", lambda: "another")
+    for module in (run_module, identity_module):
+        monkeypatch.setattr(module, "code_version", lambda: "another")
     played: list[int] = []
     lines = run_experiment(spec(), store, serial(resume=True, on_round=played.append))
     assert len(played) == ROUNDS
@@ -317,7 +320,7 @@ def test_an_attack_may_leave_pictures_of_public_data_only(
         lambda kind, *rest: Shown() if kind == "attack" else build(kind, *rest),
     )
     store = Store(tmp_path).open()
-    name = run_module.identity(spec(), "serial")
+    name = identity(spec(), "serial")
     monkeypatch.setattr(resolve_module, "public", lambda _: False)
     run_experiment(spec(), store, serial())
     assert not store.pictures(name).exists()
@@ -343,7 +346,7 @@ def test_a_trigger_that_changes_is_kept_as_it_was_in_the_end(
     )
     store = Store(tmp_path).open()
     run_experiment(spec(), store, serial())
-    shown = read_tensors(store.pictures(run_module.identity(spec(), "serial"))) or {}
+    shown = read_tensors(store.pictures(identity(spec(), "serial"))) or {}
     assert set(shown) == {"real", "triggered"}
     assert len(shown["real"]) == len(shown["triggered"]) == run_module.SHOWN
     assert not torch.equal(shown["real"], shown["triggered"])
