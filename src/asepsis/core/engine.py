@@ -9,8 +9,10 @@ from typing import ClassVar, Protocol
 from torch import Tensor, nn
 
 from asepsis.core.contracts import Task, Trainer
+from asepsis.core.desk import Network
 from asepsis.core.layout import Layout
 from asepsis.core.samples import Shard
+from asepsis.core.stages import ClientStage
 from asepsis.core.updates import Reply, State
 
 
@@ -18,7 +20,8 @@ from asepsis.core.updates import Reply, State
 class Job:
     """One client's training in one round: picklable, and all that an engine needs to know.
 
-    ``home`` is what the client has kept since its last round, ``{}`` when nothing.
+    ``home`` is what the client has kept since its last round, ``{}`` when nothing. ``told`` is
+    what the server announced to those who protect their updates; ``None``: this one skips it.
     """
 
     client: int
@@ -26,6 +29,7 @@ class Job:
     shard: str = "clean"
     work: float = 1.0
     home: State = field(default_factory=dict)
+    told: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +37,8 @@ class Plan:
     """Everything that stays the same over rounds; engines hand it to their workers once.
 
     ``shards`` maps ``(client, name)`` to prepared training tensors, ``weights`` a client to the
-    sample count it claims.
+    sample count it claims. ``stages`` are what hospitals do to their updates before these leave,
+    for which they have the ``network``.
     """
 
     module: nn.Module
@@ -43,6 +48,8 @@ class Plan:
     seed: int
     shards: Mapping[tuple[int, str], Shard]
     weights: Mapping[int, float] = field(default_factory=dict)
+    stages: tuple[ClientStage, ...] = ()
+    network: Network | None = None
 
 
 class Engine(Protocol):

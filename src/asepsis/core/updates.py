@@ -257,12 +257,22 @@ class Screened:
     monitors: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one client stage did to one row: how far it moved it, relative to it, and its words."""
+
+    moved: float
+    said: Mapping[str, float] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Reply:
     """What a client returns after local training: its row, claimed weight, telemetry.
 
     ``home`` is what it keeps for its next round: the server never sees it. ``afresh``: what it
-    would have kept was no number, and is thrown away.
+    would have kept was no number, and is thrown away. ``measured`` is what it measured while it
+    trained, whatever it reports of it in ``side``, and ``steps`` is what its own stages did to
+    the row: both for the record, not for the server.
     """
 
     client: int
@@ -272,6 +282,8 @@ class Reply:
     seconds: float = 0.0
     home: State = field(default_factory=dict)
     afresh: bool = False
+    measured: Mapping[str, float] = field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
 
 
 def individual(replies: list[Reply]) -> Individual:

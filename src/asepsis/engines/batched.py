@@ -20,6 +20,7 @@ from asepsis.core.errors import ConfigError
 from asepsis.core.rng import Draw, Streams
 from asepsis.core.threads import one_thread
 from asepsis.core.updates import Reply
+from asepsis.engines.worker import finished
 from asepsis.training.sgd import Prox, Sgd
 
 
@@ -62,10 +63,12 @@ class Batched:
             inputs, targets, mask = self._schedule(ordered)
             rows, losses = self._descend(received, inputs, targets, mask)
         seconds = (time.perf_counter() - started) / len(ordered)
-        return [
-            Reply(job.client, rows[i], plan.weights[job.client], {"loss": losses[i]}, seconds)
-            for i, job in enumerate(ordered)
-        ]
+        made = []
+        for i, job in enumerate(ordered):
+            began, side = time.perf_counter() - seconds, {"loss": losses[i]}
+            reply = Reply(job.client, rows[i], plan.weights[job.client], side, measured=side)
+            made.append(finished(plan, self._streams, reply, received, job, began))
+        return made
 
     def _schedule(self, jobs: list[Job]) -> tuple[Tensor, Tensor, Tensor]:
         """Gather every batch of every client: ``[steps, clients, batch, ...]``, padded."""

@@ -6,6 +6,7 @@ import copy
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from asepsis.core.contracts import Keeps
 from asepsis.core.engine import Job, Plan
 from asepsis.core.rng import Draw, Streams
 from asepsis.core.updates import Reply, State
+from asepsis.federation.protecting import protect
 
 LOCAL = "local/"
 MEMORY = "trainer/"
@@ -52,15 +54,16 @@ class Worker:
         row, side, memory = self._train(received, job)
         home = _named(LOCAL, self._plan.layout.kept(self._module)) | _named(MEMORY, memory)
         afresh = not all(bool(torch.isfinite(tensor).all()) for tensor in home.values())
-        return Reply(
+        reply = Reply(
             client=job.client,
             row=row,
             weight=self._plan.weights[job.client],
             side=side,
-            seconds=time.perf_counter() - started,
             home={} if afresh else home,
             afresh=afresh,
+            measured=side,
         )
+        return finished(self._plan, self._streams, reply, received, job, started)
 
     @torch.no_grad()
     def _move_in(self, home: State) -> None:
@@ -85,6 +88,15 @@ class Worker:
             self._module, plan.layout, received, shard, plan.task, rng, job.work
         )
         return row, side, {}
+
+
+def finished(
+    plan: Plan, streams: Streams, reply: Reply, received: Tensor, job: Job, started: float
+) -> Reply:
+    """Return a reply as it leaves: protected, where its hospital does that, and with its time."""
+    if job.told is not None:
+        reply = protect(plan, streams, reply, received, job.round, job.told)
+    return replace(reply, seconds=time.perf_counter() - started)
 
 
 def _named(prefix: str, state: Mapping[str, Tensor]) -> State:

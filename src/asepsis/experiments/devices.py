@@ -31,7 +31,6 @@ from asepsis.experiments.patients import few, private
 from asepsis.experiments.resolve import resolve
 from asepsis.experiments.spec import Experiment
 from asepsis.federation.build import assemble
-from asepsis.federation.desk import desk_in
 from asepsis.federation.federation import Cohort, Federation
 from asepsis.federation.protecting import home_of, protected
 from asepsis.models.user_code import loaded
@@ -138,9 +137,8 @@ def part_of_round(
     engine = Serial()
     engine.start(plan)
     replies = engine.train(state.row, [job])
-    desk = desk_in(federation, round_, state.row)
     announced = federation.pipeline.announce(state.pipeline)
-    replies, _ = protected(federation, replies, (), round_, desk, announced)
+    replies = protected(federation, replies, state.row, round_, announced)
     channel = Channel(
         round=round_,
         rng=federation.streams.at(Draw.CHANNEL, round_),
@@ -156,7 +154,7 @@ def part_of_round(
         weights={client: plan.weights[client]},
     )
     stages = tuple(stage for _, stage in federation.pipeline.at_hospitals)
-    home = home_of(federation, client, round_, desk, announced, {})
+    home = home_of(plan, client, state.row, round_, announced)
     return Part(own, job, state.row, home, stages, wire.wire), wire, len(announced)
 
 

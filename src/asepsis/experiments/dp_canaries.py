@@ -89,7 +89,7 @@ def _round(
     t = state.round
     desk = desk_in(federation, t, state.row)
     told = federation.pipeline.announce(state.pipeline)
-    sent, _ = protected(federation, replies, (), t, desk, told)
+    sent = protected(federation, replies, state.row, t, told)
     unit = told.get(BOUND, 1.0)
     came = carried(federation, sent, cohort, state.row, {}, t)
     after, _, _ = received(federation, replace(state, round=t + 1), came.delivery, desk, t)

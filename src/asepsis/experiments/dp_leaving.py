@@ -184,8 +184,7 @@ def sent_by(federation: Federation, reply: Reply) -> Leaves:
     """Return everything that one hospital sends, after what it does to its update."""
     state = federation.begin()
     told = federation.pipeline.announce(state.pipeline)
-    desk = desk_in(federation, 0, state.row)
-    (sent,), _ = protected(federation, [reply], (), 0, desk, told)
+    (sent,) = protected(federation, [reply], state.row, 0, told)
     figures = {f"telemetry {name}": value for name, value in sent.side.items()}
     figures["claimed count"] = sent.weight
     return named(sent.row, federation.plan.layout) | {
@@ -234,7 +233,7 @@ def published(federation: Federation, replies: list[Reply], claim: PrivacyClaim)
     state, layout = lifted(federation.begin(), federation.plan.layout), federation.plan.layout
     desk = desk_in(federation, 0, state.row)
     told = federation.pipeline.announce(state.pipeline)
-    sent, _ = protected(federation, replies, (), 0, desk, told)
+    sent = protected(federation, replies, state.row, 0, told)
     ids = tuple(reply.client for reply in replies)
     cohort = Cohort(ids, ids, dict.fromkeys(ids, 1.0))
     came = carried(federation, sent, cohort, state.row, {}, 0)

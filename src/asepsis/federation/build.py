@@ -23,6 +23,7 @@ from asepsis.core.contracts import (
     Trainer,
     UpdateAttack,
 )
+from asepsis.core.desk import Network
 from asepsis.core.engine import Plan
 from asepsis.core.errors import ConfigError
 from asepsis.core.layout import Layout
@@ -124,6 +125,8 @@ def assemble(parts: Parts) -> tuple[Federation, Scorer]:
         seed=parts.streams.seed,
         shards=shards,
         weights=_weights(parts),
+        stages=tuple(parts.pipeline.clients),
+        network=Network(module, layout, parts.task, shape, classes),
     )
     federation = Federation(
         hospitals=parts.hospitals,

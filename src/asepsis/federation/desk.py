@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from asepsis.core.desk import Desk, Network, Root
+from asepsis.core.desk import Desk, Root
 from asepsis.core.errors import ConfigError
 from asepsis.core.rng import Draw, Streams
 from asepsis.core.samples import Hospital, Samples, Shard
@@ -76,19 +76,12 @@ def joined(parts: list[Samples]) -> Samples:
 def desk_in(federation: Federation, round_: int, received: Tensor) -> Desk:
     """Return what the server has in this round; its own update is trained when first asked."""
     plan = federation.plan
-    network = Network(
-        module=plan.module,
-        layout=plan.layout,
-        task=plan.task,
-        input_shape=federation.learner.input_shape,
-        classes=len(federation.facts.classes),
-    )
     sent = received.clone()
     data = federation.root
     root = None
     if data is not None:
         root = Root(data.shard, data.whose, _update(federation, data.shard, round_, sent))
-    return Desk(sent, plan.layout, network, root, federation.expected)
+    return Desk(sent, plan.layout, plan.network, root, federation.expected)
 
 
 def _update(

@@ -51,13 +51,12 @@ def stack_in_use(
     ids = [*hostile, *(i for i in cohort.present if i not in hostile)]
     announced = federation.pipeline.announce(state)
     attested = hostile if federation.threat.attested else ()
-    homes = [home_of(federation, i, round_, desk, announced, told) for i in attested]
+    plan, received = federation.plan, facts.received
+    assert received is not None
+    homes = [home_of(plan, i, told.get(i, received), round_, announced) for i in attested]
 
     def aggregate(rows: Tensor) -> Tensor:
-        own = [
-            protected_row(federation, row, home, dice)
-            for row, home in zip(rows, homes, strict=False)
-        ]
+        own = [protected_row(plan, row, home, dice) for row, home in zip(rows, homes, strict=False)]
         rows = torch.stack([*own, *rows[len(own) :]]) if own else rows
         who = ids if len(rows) == len(ids) else list(range(len(rows)))
         order = sorted(range(len(rows)), key=who.__getitem__)
@@ -104,7 +103,8 @@ def train(
         measured |= {f"{name}/{client}": float(value) for name, value in notes.items()}
         side = {"loss": float(notes["loss"]) if "loss" in notes else _plausible(shop)}
         weight = federation.plan.weights[client]
-        replies.append(Reply(client, row, weight, side, time.perf_counter() - started))
+        seconds = time.perf_counter() - started
+        replies.append(Reply(client, row, weight, side, seconds, measured=side))
     return state, replies, measured
 
 

@@ -2,91 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from asepsis.core.desk import Desk
+from asepsis.core.engine import Plan
 from asepsis.core.rng import Draw, Streams
 from asepsis.core.stages import Home
 from asepsis.core.threads import one_thread
-from asepsis.core.updates import Reply
+from asepsis.core.updates import Reply, Step
 from asepsis.defenses.reports import StageReport
 
 if TYPE_CHECKING:
     from asepsis.federation.federation import Federation
 
 
+def protect(
+    plan: Plan,
+    streams: Streams,
+    reply: Reply,
+    received: Tensor,
+    round_: int,
+    told: Mapping[str, float],
+) -> Reply:
+    """Pass one update through what hospitals do to theirs, with what the server ``told`` them."""
+    home = home_of(plan, reply.client, received, round_, told)
+    steps: list[Step] = []
+    for place, stage in enumerate(plan.stages):
+        rng = streams.at(Draw.CLIENT, round_, reply.client, place)
+        with one_thread():
+            row, said = stage.protect(reply.row.clone(), home, rng)
+        steps.append(Step(_moved(reply.row, row), said))
+        kept = {} if getattr(stage, "silent", False) else reply.side
+        reply = replace(reply, row=row, side={**kept, **said})
+    return replace(reply, steps=tuple(steps))
+
+
 def protected(
     federation: Federation,
-    replies: list[Reply],
-    exempt: tuple[int, ...],
+    replies: Sequence[Reply],
+    received: Tensor,
     round_: int,
-    desk: Desk,
-    announced: Mapping[str, float],
-    told: Mapping[int, Tensor] | None = None,
-) -> tuple[list[Reply], tuple[StageReport, ...]]:
-    """Pass every update but those of ``exempt`` hospitals through the stack's client stages.
+    told: Mapping[str, float],
+) -> list[Reply]:
+    """Pass updates of hospitals that all ``received`` one row through what they do to theirs."""
+    plan, streams = federation.plan, federation.streams
+    return [protect(plan, streams, reply, received, round_, told) for reply in replies]
 
-    ``announced`` came with the model; ``told`` is what was sent to hospitals that got another one.
 
-    Returns:
-        The replies, and what each stage did: ``changed`` is the mean over hospitals of how far
-        it moved a row, relative to the row.
+def reports_of(federation: Federation, replies: Sequence[Reply]) -> tuple[StageReport, ...]:
+    """Return what each client stage did in a round, over those who passed it.
+
+    ``changed`` is the mean over hospitals of how far it moved a row, relative to the row.
     """
+    passed = [reply.steps for reply in replies if reply.steps]
     reports = []
-    for place, (name, stage) in enumerate(federation.pipeline.at_hospitals):
-        moved: list[float] = []
-        measured: list[Mapping[str, float]] = []
-        done = []
-        for reply in replies:
-            if reply.client in exempt:
-                done.append(reply)
-                continue
-            home = home_of(federation, reply.client, round_, desk, announced, told or {})
-            rng = federation.streams.at(Draw.CLIENT, round_, reply.client, place)
-            with one_thread():
-                row, side = stage.protect(reply.row.clone(), home, rng)
-            moved.append(_moved(reply.row, row))
-            measured.append(side)
-            kept = {} if getattr(stage, "silent", False) else reply.side
-            done.append(replace(reply, row=row, side={**kept, **side}))
-        replies = done
-        names = dict.fromkeys(key for side in measured for key in side)
-        means = {key: sum(side.get(key, 0.0) for side in measured) / len(measured) for key in names}
-        changed = sum(moved) / len(moved) if moved else 0.0
+    for place, (name, _) in enumerate(federation.pipeline.at_hospitals):
+        steps = [of[place] for of in passed]
+        names = dict.fromkeys(key for step in steps for key in step.said)
+        means = {key: sum(step.said.get(key, 0.0) for step in steps) / len(steps) for key in names}
+        changed = sum(step.moved for step in steps) / len(steps) if steps else 0.0
         reports.append(StageReport(name, "client", changed, means))
-    return replies, tuple(reports)
+    return tuple(reports)
 
 
 def home_of(
-    federation: Federation,
-    client: int,
-    round_: int,
-    desk: Desk,
-    announced: Mapping[str, float],
-    told: Mapping[int, Tensor],
+    plan: Plan, client: int, received: Tensor, round_: int, told: Mapping[str, float]
 ) -> Home:
     """Return what a hospital has when it protects its own update."""
-    assert desk.network is not None
-    assert desk.layout is not None
-    assert desk.received is not None
+    assert plan.network is not None
     return Home(
         round=round_,
         client=client,
-        received=told.get(client, desk.received),
-        layout=desk.layout,
-        network=desk.network,
-        shard=federation.plan.shards[client, "clean"],
-        told=announced,
+        received=received,
+        layout=plan.layout,
+        network=plan.network,
+        shard=plan.shards[client, "clean"],
+        told=told,
     )
 
 
-def protected_row(federation: Federation, row: Tensor, home: Home, dice: Streams) -> Tensor:
+def protected_row(plan: Plan, row: Tensor, home: Home, dice: Streams) -> Tensor:
     """Pass one row ``[d]`` through the client stages, with these random numbers."""
-    for place, (_, stage) in enumerate(federation.pipeline.at_hospitals):
+    for place, stage in enumerate(plan.stages):
         rng = dice.at(Draw.CLIENT, home.round, home.client, place)
         row, _ = stage.protect(row.clone(), home, rng)
     return row

@@ -19,7 +19,7 @@ from asepsis.core.updates import Reply, State, Summed, individual
 from asepsis.defenses.reports import StageReport
 from asepsis.federation import hostile as hospitals
 from asepsis.federation.federation import Cohort, Federation, RoundState, with_part
-from asepsis.federation.protecting import protected
+from asepsis.federation.protecting import protect, reports_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,23 +58,30 @@ def updates(
             federation, state.pipeline, cohort, hostile, facts, desk, told
         )
         facts = replace(facts, rule=rule)
+    announced = federation.pipeline.announce(state.pipeline)
+    exempt = () if federation.threat.attested and not _crafts(federation) else hostile
     jobs = federation.jobs(cohort, hostile, facts.round, state.homes)
+    jobs = [job if job.client in exempt else replace(job, told=announced) for job in jobs]
     replies = trained(engine, state.row, told, jobs)
     homes = kept(state.homes, replies)
     afresh = tuple(reply.client for reply in replies if reply.afresh)
     training = time.perf_counter() - started
 
     minds, own, notes = hospitals.train(federation, state.attack, cohort, hostile, facts, told)
+
+    def bound(reply: Reply) -> Reply:
+        received = told.get(reply.client, state.row)
+        plan, streams = federation.plan, federation.streams
+        return protect(plan, streams, reply, received, facts.round, announced)
+
+    own = [reply if reply.client in exempt else bound(reply) for reply in own]
     replies = sorted([*replies, *own], key=lambda reply: reply.client)
-    measured = {reply.client: reply.side for reply in replies}
-    announced = federation.pipeline.announce(state.pipeline)
-    exempt = () if federation.threat.attested and not _crafts(federation) else hostile
-    replies, reports = protected(federation, replies, exempt, facts.round, desk, announced, told)
+    measured = {reply.client: reply.measured for reply in replies}
+    reports = reports_of(federation, replies)
     minds, replies, crafted = hospitals.craft(federation, minds, replies, hostile, facts, told)
     if exempt:
-        honest = tuple(i for i in cohort.present if i not in hostile)
-        bound, _ = protected(federation, replies, honest, facts.round, desk, announced, told)
-        replies = bound if federation.threat.attested else saying(replies, bound)
+        after = [bound(reply) if reply.client in exempt else reply for reply in replies]
+        replies = after if federation.threat.attested else saying(replies, after)
     replies = hospitals.report(federation, replies, hostile)
     seconds = {"training": training, "attack": time.perf_counter() - started - training}
     return Sent(homes, afresh, measured, minds, replies, hostile, notes | crafted, reports, seconds)

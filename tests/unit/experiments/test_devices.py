@@ -36,7 +36,6 @@ from asepsis.experiments.resolve import resolve
 from asepsis.experiments.spec import Experiment, parse
 from asepsis.experiments.store import Store
 from asepsis.federation.build import assemble
-from asepsis.federation.desk import desk_in
 from asepsis.federation.federation import Federation
 from asepsis.federation.protecting import protected
 
@@ -113,9 +112,7 @@ def test_a_part_sends_what_the_hospital_sends_in_a_real_round() -> None:
     part, _, _ = asked(built)
     engine, state = Serial(), built.begin()
     engine.start(built.plan)
-    replies, _ = protected(
-        built, engine.train(state.row, [part.job]), (), 0, desk_in(built, 0, state.row), {}
-    )
+    replies = protected(built, engine.train(state.row, [part.job]), state.row, 0, {})
     assert len(part.stages) == 2
     assert torch.equal(sent_by(part).row, replies[0].row)
     assert sent_by(part).side == replies[0].side
