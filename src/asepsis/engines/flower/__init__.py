@@ -1,0 +1,1 @@
+"""Flower as the transport between the server and its clients (extra ``flower``)."""
