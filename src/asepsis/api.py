@@ -11,6 +11,7 @@ from typing import Any
 from asepsis.core.errors import ConfigError, StoreError
 from asepsis.core.trust import trusting_code
 from asepsis.experiments.device_table import measure_devices
+from asepsis.experiments.locks import locked
 from asepsis.experiments.patients import screened
 from asepsis.experiments.plan import Plan, load_study, plan_study, study_from
 from asepsis.experiments.preflight import check_device, check_engine, check_plan
@@ -18,7 +19,7 @@ from asepsis.experiments.results import Results, load_results, plan_table
 from asepsis.experiments.run import RunOptions
 from asepsis.experiments.sifting import sifted
 from asepsis.experiments.spec import Study
-from asepsis.experiments.store import Store, locked
+from asepsis.experiments.store import Store
 from asepsis.experiments.sweep import Listener, run_plan
 
 Seeds = int | Sequence[int]
@@ -133,15 +134,7 @@ def prepare(plan: Plan, out: Path, how: RunOptions) -> Store:
     """
     store = Store(out)
     store.check_place()
-    if store.used and not how.resume:
-        raise StoreError(
-            "the folder already holds results",
-            place=str(out),
-            fix="go on with --resume, or choose another place with --out DIR",
-        )
-    if store.used:
-        check_same_study(store, plan)
-        check_same_names(store, how)
+    check_room(store, plan, how)
     check_device(how.device)
     if how.engine == "pool" and how.device != "cpu":
         raise ConfigError(
@@ -153,6 +146,24 @@ def prepare(plan: Plan, out: Path, how: RunOptions) -> Store:
     check_engine(how.engine)
     check_plan(plan, how.engine, pseudonyms=how.pseudonyms)
     return store
+
+
+def check_room(store: Store, plan: Plan, how: RunOptions) -> None:
+    """Refuse a folder whose results are not those that are gone on with.
+
+    Raises:
+        StoreError: the folder already holds results and ``resume`` was not asked for, or others.
+    """
+    if not store.used:
+        return
+    if not how.resume:
+        raise StoreError(
+            "the folder already holds results",
+            place=str(store.root),
+            fix="go on with --resume, or choose another place with --out DIR",
+        )
+    check_same_study(store, plan)
+    check_same_names(store, how)
 
 
 def check_same_study(store: Store, plan: Plan) -> None:
@@ -195,6 +206,7 @@ def execute(
         StoreError: another process is writing there, or the disk is full.
     """
     with locked(store.open().root):
+        check_room(store, plan, how)  # another process may have come and gone since it was prepared
         store.tidy()
         store.write_plan(plan_table(plan, how.engine, pseudonyms=how.pseudonyms))
         run_plan(

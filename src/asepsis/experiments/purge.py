@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asepsis.core.errors import StoreError
-from asepsis.experiments.store import HALF_WRITTEN, Store, guarded, locked
+from asepsis.experiments.locks import LOCKS, locked
+from asepsis.experiments.store import HALF_WRITTEN, LARGEST_RECORD, Store, contents, guarded
 
 EVIDENCE = ("artifacts", "checkpoints", "prefixes", "traces", "exports")
 RECORDS = ("runs", "ledgers")
@@ -66,7 +67,7 @@ def plan_purge(root: Path, *, everything: bool = False) -> Purge:
         plain = [path for path in every if stat.S_ISREG(path.lstat().st_mode)]
         files = [path for path in plain if _is_mine(path, root, steps, everything)]
         known = {path for path in plain if _is_mine(path, root, steps, True)}
-        foreign = [path for path in every if path not in known and path.name != ".lock"]
+        foreign = [path for path in every if path not in known and path.name not in LOCKS]
         size = sum(path.lstat().st_size for path in files)
     return Purge(root, tuple(files), size, tuple(foreign), everything)
 
@@ -96,7 +97,8 @@ def purge(plan: Purge) -> None:
 
 
 def _remove_room(room: Path) -> None:
-    (room / ".lock").unlink(missing_ok=True)
+    for name in LOCKS:
+        (room / name).unlink(missing_ok=True)
     if not any(room.iterdir()):
         room.rmdir()
 
@@ -121,8 +123,7 @@ def _is_assessment(root: Path) -> bool:
     if not root.is_dir() or not _is_plain(diary):
         return False
     try:
-        with guarded(diary):
-            table = json.loads(diary.read_bytes())
+        table = json.loads(contents(diary, LARGEST_RECORD) or b"")
     except (ValueError, RecursionError):
         return False
     return isinstance(table, dict) and {"asked", "spent", "decisions"} <= set(table)

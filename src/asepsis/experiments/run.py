@@ -7,7 +7,6 @@ import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from asepsis.core.contracts import Pictured, Stamps
@@ -15,7 +14,9 @@ from asepsis.core.engine import Engine
 from asepsis.engines import NUMERICS, make_engine
 from asepsis.experiments.fitting import recorded
 from asepsis.experiments.identity import fresh, identity, row_digest
+from asepsis.experiments.kept import Kept
 from asepsis.experiments.ledgers import Book
+from asepsis.experiments.locks import run_locked
 from asepsis.experiments.patients import (
     SMALLEST_GROUP,
     few,
@@ -33,15 +34,13 @@ from asepsis.experiments.store import (
     Store,
     footer_of,
     read_record,
-    read_tensors,
-    rounds_of,
     write_tensors,
 )
 from asepsis.experiments.summary import round_line, summarize
 from asepsis.experiments.trace import Trace, complete
 from asepsis.experiments.version import code_version, packages
 from asepsis.federation.build import assemble
-from asepsis.federation.federation import Federation, RoundState
+from asepsis.federation.federation import Federation
 from asepsis.federation.generating.oracle import GenerativeOracle
 from asepsis.federation.observing import Seen, inferred
 from asepsis.federation.private import claims_of
@@ -88,17 +87,29 @@ def run_experiment(
         Cancelled: it was stopped; ``resume`` goes on.
     """
     options = options or RunOptions()
-    if store is not None and options.resume:
-        done = read_record(store.record(identity(spec, options.engine)))
-        footer = footer_of(done)
-        if (
-            footer
-            and fresh(done, hospitals_of(spec)[2], options.device, brought(spec))
-            and footer["result"]["status"] in ("success", "diverged")
-            and complete(spec, store, NUMERICS[options.engine], footer["result"]["last"])
-        ):
-            return done
-    return _Run(spec, store, options).play()
+    if store is None:
+        return _Run(spec, None, options).play()
+    name = identity(spec, options.engine)
+    with run_locked(store.root, name):
+        done = _done(spec, store, options) if options.resume else None
+        if done is None:
+            return _Run(spec, store, options).play()
+        store.forget(name)  # a kill right after the end leaves it behind
+        return done
+
+
+def _done(spec: Experiment, store: Store, options: RunOptions) -> list[Line] | None:
+    """Return the record of a run that ended and that this code would make again."""
+    lines = read_record(store.record(identity(spec, options.engine)))
+    footer = footer_of(lines)
+    if (
+        footer
+        and fresh(lines, hospitals_of(spec)[2], options.device, brought(spec))
+        and footer["result"]["status"] in ("success", "diverged")
+        and complete(spec, store, NUMERICS[options.engine], footer["result"]["last"])
+    ):
+        return lines
+    return None
 
 
 class _Run:
@@ -128,11 +139,15 @@ class _Run:
         self.trace = Trace(
             spec, store, NUMERICS[options.engine], [item for item in attacks if item is not None]
         )
-        self.state, kept = self._first_state()
+        self.kept = self._kept()
+        taken = self.kept.taken(resume=options.resume) if self.kept else None
+        self.state, played = taken or (self.federation.begin().to(options.device), [])
+        self.settled = self.state
+        """The state that the record tells of: what a checkpoint holds."""
         self.book = Book(self.federation, store.ledger(self.name) if store else None)
         self.book.begin(self.state)
         path = store.record(self.name) if store else None
-        self.record = Record(path, [self._header(), *kept])
+        self.record = Record(path, [self._header(), *played])
         self._saved, self._writing = time.monotonic(), 0.0
 
     def _header(self) -> Line:
@@ -155,63 +170,54 @@ class _Run:
             },
         }
 
-    def _first_state(self) -> tuple[RoundState, list[Line]]:
-        """Take up a checkpoint, else a shared prefix, else the beginning."""
-        begin = self.federation.begin().to(self.options.device)
-        if self.store is None:
-            return begin, []
-        own = self.store.checkpoint(self.name)
-        found = self._taken_up(self.store.record(self.name), own) if self.options.resume else None
-        if found is None:
-            own.unlink(missing_ok=True)  # the record starts over: an old state must not outlive it
-            found = self._shared(self.store) if self._shares else None
-        return found or (begin, [])
-
-    def _shared(self, store: Store) -> tuple[RoundState, list[Line]] | None:
-        """Take up a shared prefix, and copy the pictures of its rounds."""
-        name = self._prefix_name()
-        found = self._taken_up(*store.prefix(name))
-        if found is not None:
-            store.share_artifacts(name, self.name, self.starts_at)
-        return found
-
-    def _taken_up(self, record: Path, checkpoint: Path) -> tuple[RoundState, list[Line]] | None:
-        """Return a kept state and the rounds before it, if this code and these data left them."""
-        tensors = read_tensors(checkpoint)
-        if tensors is None:
-            return None
-        state = RoundState.from_tensors(tensors).to(self.options.device)
-        lines = read_record(record)
-        kept = [line for line in rounds_of(lines) if line["result"]["round"] < state.round]
-        return (state, kept) if self._fresh(lines) and len(kept) == state.round else None
-
-    def _fresh(self, lines: list[Line]) -> bool:
-        return fresh(lines, self.resolved["data"], self.options.device, brought(self.spec))
-
     @property
     def _shares(self) -> bool:
         """Whether rounds before the attack are shared: an audit is of rounds really played."""
         return self.starts_at > 0 and self.federation.pipeline.audit is None
 
-    def _prefix_name(self) -> str:
-        numerics = NUMERICS[self.options.engine]
-        return f"{self.spec.prefix()}-{numerics}"
+    def _kept(self) -> Kept | None:
+        if self.store is None:
+            return None
+        prefix = f"{self.spec.prefix()}-{NUMERICS[self.options.engine]}" if self._shares else None
+        return Kept(
+            store=self.store,
+            name=self.name,
+            prefix=prefix,
+            starts_at=self.starts_at,
+            device=self.options.device,
+            fresh=self._fresh,
+        )
+
+    def _fresh(self, lines: list[Line]) -> bool:
+        return fresh(lines, self.resolved["data"], self.options.device, brought(self.spec))
 
     def play(self) -> list[Line]:
+        try:
+            self._rounds()
+            self._finish()
+        except (KeyboardInterrupt, Cancelled):
+            self._stop()
+            raise
+        return self.record.lines
+
+    def _rounds(self) -> None:
         engine = make_engine(self.options.engine, self.options.jobs)
         try:
             engine.start(self.federation.plan)
             while self.state.round < self.rounds:
-                self._leave_prefix()
+                if self.kept is not None:
+                    self.kept.leave_prefix(self.state, self.record.lines)
                 self._one_round(engine)
-        except (KeyboardInterrupt, Cancelled):
-            self._save()
-            self.record.append({"type": "footer", "result": {"status": "cancelled"}})
-            raise
         finally:
             engine.close()
-        self._finish()
-        return self.record.lines
+
+    def _stop(self) -> None:
+        """Keep all that was played; a line that was being written is written whole."""
+        lines = self.record.lines
+        if footer_of(lines) is None:
+            self._save()
+            lines = [*lines, {"type": "footer", "result": {"status": "cancelled"}}]
+        self.record = Record(self.record.path, lines)
 
     def _one_round(self, engine: Engine) -> None:
         if self.options.stop():
@@ -223,6 +229,7 @@ class _Run:
         revealed = self._reveal(outcome)
         seconds = {**outcome.seconds, "evaluation": time.perf_counter() - started}
         self.record.append(round_line(outcome, metrics, revealed, seconds, self.small))
+        self.settled = self.state
         self._hang(outcome.round)
         self.options.on_round(self.state.round)
         if time.monotonic() - self._saved > max(CHECKPOINT_SECONDS, self._writing / WRITING):
@@ -295,20 +302,10 @@ class _Run:
         facts = self.federation.facts_of(last, cohort, row)
         return [self._judged(seen, truth) for seen in inferred(self.federation, row, facts)]
 
-    def _leave_prefix(self) -> None:
-        """Keep the rounds before the attack for the other cells of the study."""
-        if self.store is None or not self._shares or self.state.round != self.starts_at:
-            return
-        record, checkpoint = self.store.prefix(self._prefix_name())
-        if not checkpoint.exists() or not self._fresh(read_record(record)):
-            Record(record, self.record.lines[: self.starts_at + 1])
-            self.store.share_artifacts(self.name, self._prefix_name(), self.starts_at)
-            write_tensors(checkpoint, self.state.tensors())
-
     def _save(self) -> None:
         began = time.monotonic()
-        if self.store is not None:
-            write_tensors(self.store.checkpoint(self.name), self.state.tensors())
+        if self.kept is not None:
+            self.kept.save(self.settled)
         self._saved = time.monotonic()
         self._writing = self._saved - began
 
@@ -360,7 +357,7 @@ class _Run:
         observed = {"peak_memory_mib": peak / 1024, "row_bytes": 4 * self.state.row.numel()}
         self.record.append({"type": "footer", "result": result, "observed": observed})
         if self.store is not None:
-            self.store.checkpoint(self.name).unlink(missing_ok=True)
+            self.store.forget(self.name)
 
 
 def gallery_rounds(rounds: int) -> tuple[int, ...]:

@@ -9,8 +9,10 @@ or not at all; a record that was cut off loses only its last line.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,11 +23,18 @@ from safetensors.torch import load, save
 from torch import Tensor, contiguous_format
 
 from asepsis.core.errors import StoreError
+from asepsis.defenses.audit.files import plain_file
+from asepsis.experiments.line_shape import misshapen
 
 Line = dict[str, Any]
 SCHEMA = 1
 HALF_WRITTEN = ".part"
+WRITER = re.compile(rf"\..+\.(\d+){re.escape(HALF_WRITTEN)}")
+"""A half-written file's name: what it was to become, and which process wrote it."""
+PARTS = ("runs", "checkpoints", "prefixes", "traces", "artifacts")
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LARGEST_CHECKPOINT = 4 << 30
+LARGEST_RECORD = 1 << 30
 
 
 @contextmanager
@@ -37,8 +46,16 @@ def guarded(path: Path) -> Iterator[None]:
         raise StoreError(
             f"cannot use the results folder: {error.strerror or error}",
             place=str(path),
-            fix="free some space or choose another place with --out DIR",
+            fix=f"{_mend(error)}, or choose another place with --out DIR",
         ) from None
+
+
+def _mend(error: OSError) -> str:
+    if error.errno in NO_SPACE:
+        return "free some space and go on with --resume"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return "make it writable and go on with --resume"
+    return "see that the disk works and go on with --resume"
 
 
 class Store:
@@ -50,7 +67,7 @@ class Store:
     def open(self) -> Store:
         """Create the folder, readable by its owner only."""
         with guarded(self.root):
-            for part in ("runs", "checkpoints", "prefixes", "traces", "artifacts"):
+            for part in PARTS:
                 (self.root / part).mkdir(parents=True, exist_ok=True, mode=0o700)
             self.root.chmod(0o700)
         return self
@@ -84,10 +101,20 @@ class Store:
         )
 
     def tidy(self) -> None:
-        """Remove the half-written files of a process that was killed; no other may be writing."""
+        """Remove the files that processes were writing when they were killed, and no others."""
+        rooms = [self.root / part for part in (*PARTS, "ledgers")]
         with guarded(self.root):
-            for path in self.root.rglob(f"*{HALF_WRITTEN}"):
-                path.unlink()
+            found = [*self.root.iterdir(), *(path for room in rooms for path in room.rglob(".*"))]
+            for path in found:
+                writer = WRITER.fullmatch(path.name)
+                if writer and not _writing(int(writer[1])):
+                    path.unlink(missing_ok=True)
+
+    def forget(self, digest: str) -> None:
+        """Remove a run's checkpoint."""
+        path = self.checkpoint(digest)
+        with guarded(path):
+            path.unlink(missing_ok=True)
 
     def record(self, digest: str) -> Path:
         """Path of a run's record."""
@@ -141,18 +168,28 @@ class Store:
         Raises:
             StoreError: the folder holds no results.
         """
-        path = self.plan
-        if not path.exists():
+        content = contents(self.plan, LARGEST_RECORD)
+        if content is None:
             raise StoreError(
                 "no results here", place=str(self.root), fix="name a folder that a run wrote"
             )
-        with guarded(path):
-            content = path.read_bytes()
-        try:
-            plan: dict[str, Any] = json.loads(content)
-        except (ValueError, RecursionError):
-            raise damaged(path) from None
+        plan = _line(content)
+        if plan is None:
+            raise damaged(self.plan)
         return plan
+
+
+def _writing(process: int) -> bool:
+    """Whether another process lives that may still be writing."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def damaged(path: Path) -> StoreError:
@@ -200,18 +237,35 @@ def read_tensors(path: Path) -> dict[str, Tensor] | None:
     Raises:
         StoreError: the file is corrupt or too large.
     """
-    if not path.exists():
+    content = contents(path, LARGEST_CHECKPOINT)
+    if content is None:
         return None
-    with guarded(path):
-        if path.stat().st_size > LARGEST_CHECKPOINT:
-            raise _too_large(path)
-        content = path.read_bytes()
     try:
         return load(content)
-    except SafetensorError as error:
+    except (SafetensorError, ValueError, LookupError, TypeError, RuntimeError) as error:
+        told = (str(error).splitlines() or [""])[0][:200]
         raise StoreError(
-            f"the checkpoint is corrupt ({error})", place=str(path), fix="delete it and run again"
+            f"the checkpoint is corrupt ({told})", place=str(path), fix="delete it and run again"
         ) from None
+
+
+def contents(path: Path, most: int) -> bytes | None:
+    """Return a file's bytes, ``None`` where there is nothing; never wait for a pipe.
+
+    Raises:
+        StoreError: it is no plain file, cannot be read, or has more bytes than ``most``.
+    """
+    if not path.exists():
+        return None
+    with guarded(path), open(path, "rb", opener=plain_file) as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise StoreError(
+                "the file is too large",
+                place=str(path),
+                got=f"more than {most >> 20:,} MiB",
+                fix="delete it and run again",
+            )
+        return file.read(most)
 
 
 def _too_large(path: Path) -> StoreError:
@@ -263,28 +317,34 @@ def read_record(path: Path) -> list[Line]:
     """Read a record; a last line that was cut off is left out.
 
     Raises:
-        StoreError: a line other than the last is damaged.
+        StoreError: a line other than the last is damaged, or one is no line of a record.
     """
-    if not path.exists():
+    content = contents(path, LARGEST_RECORD)
+    if content is None:
         return []
-    with guarded(path):
-        raw = path.read_bytes().split(b"\n")
+    raw = content.split(b"\n")
     lines: list[Line] = []
     for number, text in enumerate(raw, start=1):
-        try:
-            line = json.loads(text)
-            if not isinstance(line, dict):
-                raise ValueError
-            lines.append(line)
-        except (ValueError, RecursionError):
-            if any(raw[number:]):
-                raise StoreError(
-                    f"line {number} of the record is damaged",
-                    place=str(path),
-                    fix="delete the record and run again with --resume",
-                ) from None
+        line = _line(text)
+        if line is None and not any(raw[number:]):
             break
+        wrong = "" if line is None else misshapen(line)
+        if line is None or wrong:
+            raise StoreError(
+                f"line {number} of the record is damaged" + (f" at {wrong}" if wrong else ""),
+                place=str(path),
+                fix="delete the record and run again with --resume",
+            )
+        lines.append(line)
     return lines
+
+
+def _line(text: bytes) -> Line | None:
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return line if isinstance(line, dict) else None
 
 
 def rounds_of(lines: list[Line]) -> list[Line]:
@@ -303,30 +363,3 @@ def results_of(lines: list[Line]) -> list[str]:
     Text, because NaN (not estimable) differs from itself.
     """
     return [encode(line.get("result", {})) for line in lines]
-
-
-@contextmanager
-def locked(root: Path) -> Iterator[None]:
-    """Hold a results folder for this process alone.
-
-    Raises:
-        StoreError: another process is writing to it.
-    """
-    try:
-        import fcntl
-    except ImportError:  # not on this system: two writers are then the user's to avoid
-        yield
-        return
-    path = root / ".lock"
-    with guarded(path):
-        number = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-    with open(number, "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreError(
-                "another asepsis is writing here",
-                place=str(root),
-                fix="wait for it, or choose another place with --out DIR",
-            ) from None
-        yield

@@ -10,6 +10,7 @@ import pytest
 from cli_command import asepsis, toml
 
 from asepsis.core.errors import StoreError
+from asepsis.experiments.locks import LOCKS
 from asepsis.experiments.purge import plan_purge, purge
 
 
@@ -46,7 +47,7 @@ def test_evidence_goes_and_the_record_stays(out: Path) -> None:
     records = {name: (out / name).read_bytes() for name in before if name.startswith("runs/")}
     done = asepsis("purge", str(out), "--yes")
     assert done.code == 0, done.err
-    assert files(out) == {*records, "study.json", ".lock"}
+    assert files(out) == {*records, "study.json", *LOCKS}
     assert "prefixes: 2 files" in done.out
     assert "backups" in done.out
     assert asepsis("report", str(out)).code == 0
@@ -60,7 +61,7 @@ def test_all_of_it_goes_when_asked(out: Path) -> None:
 
 def test_bytes_are_counted(out: Path) -> None:
     plan = plan_purge(out, everything=True)
-    assert plan.size == sum((out / name).stat().st_size for name in files(out) - {".lock"})
+    assert plan.size == sum((out / name).stat().st_size for name in files(out) - set(LOCKS))
     assert plan.foreign == ()
 
 

@@ -18,6 +18,7 @@ from asepsis.core.errors import AsepsisError, ConfigError, QuorumError, StoreErr
 from asepsis.core.registry import build
 from asepsis.core.updates import State
 from asepsis.experiments import identity as identity_module
+from asepsis.experiments import kept as kept_module
 from asepsis.experiments import resolve as resolve_module
 from asepsis.experiments import run as run_module
 from asepsis.experiments.identity import identity
@@ -108,7 +109,7 @@ def test_checkpoints_take_a_small_share_of_the_time(
     def passes(_: int) -> None:
         now[0] += 1.0
 
-    monkeypatch.setattr(run_module, "write_tensors", slow)
+    monkeypatch.setattr(kept_module, "write_tensors", slow)
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     made = spec(attack=None, threat={}, federation={"hospitals": 6, "rounds": 30})
     run_experiment(made, Store(tmp_path).open(), serial(on_round=passes))

@@ -9,11 +9,11 @@ import torch
 
 from asepsis.core.errors import StoreError
 from asepsis.experiments import store as store_module
+from asepsis.experiments.locks import locked
 from asepsis.experiments.store import (
     Record,
     Store,
     encode,
-    locked,
     read_record,
     read_tensors,
     write_atomic,
