@@ -162,6 +162,6 @@ def test_what_cannot_start_says_why_and_leaves_no_process(app: str, setup: Any, 
 def test_a_flower_that_is_made_otherwise_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     from asepsis.engines.flower import internals
 
-    monkeypatch.delattr(internals.vce, "run_api")
-    with pytest.raises(ConfigError, match=r"made otherwise.*run_api.*flwr 1\."):
+    monkeypatch.delattr(internals.vce, "worker")
+    with pytest.raises(ConfigError, match=r"made otherwise.*worker.*flwr 1\."):
         Simulation(ECHO, nodes=1, workers=1, setup=SETUP).start()

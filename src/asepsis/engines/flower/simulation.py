@@ -11,7 +11,8 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
-from threading import Event, Thread, main_thread
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
 from typing import Any
 
 from asepsis.core.errors import AsepsisError, ConfigError, MissingExtraError
@@ -22,6 +23,7 @@ _RUN = 1
 """Flower keeps the run's number once a process: with one number for all, simulations get on."""
 _PULL = 0.02
 """Seconds between two looks for replies (Flower's own default is 0.1)."""
+_Loop = tuple[Callable[..., None], tuple[Any, ...]]
 _QUIET = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
@@ -35,6 +37,20 @@ class _Stop(Event):
     def __init__(self) -> None:
         super().__init__()
         self.pushed = Event()
+        self.why: str | None = None
+
+    def guard(self, loop: Callable[..., None], args: tuple[Any, ...]) -> None:
+        """Run one of Flower's loops; a loop that fails stops all, for nobody would answer."""
+        try:
+            loop(*args)
+        except Exception as error:  # noqa: BLE001 (told to who asks the grid)
+            self.why = f"{type(error).__name__}: {error}"
+            self.set()
+
+    def check(self) -> None:
+        """Raise AsepsisError once all has stopped."""
+        if self.is_set():
+            raise AsepsisError("the simulation has stopped", place=_PLACE, got=self.why)
 
     def set(self) -> None:
         super().set()
@@ -46,23 +62,27 @@ class _Stop(Event):
         return self.is_set()
 
 
+class _Messages(SimpleQueue[Any]):
+    """A queue where None stands for nothing there."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        message = super().get(block, timeout)
+        if message is None:
+            raise Empty
+        return message
+
+
 class _Backend:
-    """What Flower's runtime asks of a backend, on worker processes that are already there."""
+    """What Flower's loops ask of a backend, on worker processes that are already there."""
 
-    def __init__(self, workers: Workers, count: int, failure: type[Exception]) -> None:
-        self._workers, self.num_workers, self._failure = workers, count, failure
-
-    def build(self, app_fn: object) -> None:
-        """Do nothing: the app is loaded in the processes."""
+    def __init__(self, workers: Workers, failure: type[Exception]) -> None:
+        self._workers, self._failure = workers, failure
 
     def process_message(self, message: Any, context: Any) -> Any:
         try:
             return self._workers.run(message, context)
         except AppError as error:
             raise self._failure(str(error)) from None
-
-    def terminate(self) -> None:
-        self._workers.close()
 
 
 class Simulation:
@@ -83,8 +103,8 @@ class Simulation:
         self._app, self._nodes, self._setup = app, nodes, setup
         self._count = min(workers, nodes)
         self._workers: Workers | None = None
-        self._thread: Thread | None = None
-        self._stop = _Stop()
+        self._threads: list[Thread] = []
+        self._fresh()
 
     def start(self) -> Any:
         """Start everything and return the grid, with all nodes registered.
@@ -94,13 +114,14 @@ class Simulation:
         """
         self.close()
         flower = _flower()
-        self._stop = _Stop()
+        self._fresh()
         logging.getLogger("flwr").addFilter(self._silent)
         self._workers = Workers(self._app, self._count, self._setup)
         try:
             grid = self._prepare(flower, self._workers)
             self._workers.start()
-            self._begin()
+            for thread in self._threads:
+                thread.start()
         except BaseException:
             self.close()
             raise
@@ -112,31 +133,40 @@ class Simulation:
         if self._workers is not None:
             self._workers.close()
             self._workers = None
-        if self._thread is not None and self._thread.ident is not None:
-            self._thread.join()
-        self._thread = None
+        for _ in self._threads:  # so that nobody waits for a message
+            self._asked.put(None)
+            self._answered.put(None)
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
+        self._threads = []
         logging.getLogger("flwr").removeFilter(self._silent)
+
+    def _fresh(self) -> None:
+        self._stop, self._asked, self._answered = _Stop(), _Messages(), _Messages()
 
     def _prepare(self, flower: Any, workers: Workers) -> Any:
         try:
             factory, run = _registered(flower)
             nodes = flower.vce._register_nodes(self._nodes, factory)
             homes = flower.vce._register_node_info_stores(nodes, run)
-            backend = _Backend(workers, self._count, flower.ClientAppException)
+            backend = _Backend(workers, flower.ClientAppException)
+            state, metrics = factory.state(), flower.VceMetrics()
+            work = (self._asked, self._answered, homes, backend, self._stop, metrics)
+            loops: list[_Loop] = [(flower.vce.worker, work)] * self._count
+            loops += [
+                (flower.vce.add_messages_to_queue, (state, self._asked, nodes, self._stop)),
+                (flower.vce.put_message_into_state, (state, self._answered, self._stop)),
+            ]
             grid = _grid(flower, factory, self._stop)
             grid.set_run(run)
-            loops, metrics = _held(flower.vce.run_api), flower.VceMetrics()
         except (AttributeError, TypeError) as error:
             raise _otherwise(error) from error
-        args = (None, lambda: backend, nodes, factory, homes, self._stop, metrics)
-        self._thread = Thread(target=loops, args=args, name="flower-simulation", daemon=True)
+        self._threads = [
+            Thread(target=self._stop.guard, args=(loop, args), name="flower", daemon=True)
+            for loop, args in loops
+        ]
         return grid
-
-    def _begin(self) -> None:
-        assert self._thread is not None
-        self._thread.start()
-        watch = Thread(target=_end_with, args=(main_thread(), self._stop), daemon=True)
-        watch.start()
 
     @staticmethod
     def _silent(record: logging.LogRecord) -> bool:
@@ -148,22 +178,6 @@ def quiet() -> None:
     """Switch off Flower's and Ray's telemetry and update check, before they are imported."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-
-
-def _held(run_api: Callable[..., None]) -> Callable[..., None]:
-    def run(*args: Any) -> None:
-        try:
-            run_api(*args)
-        except RuntimeError:  # the stop event is set: the grid says so to who asks
-            return
-
-    return run
-
-
-def _end_with(thread: Thread, stop: Event) -> None:
-    # At exit Python waits for Flower's threads, which wait for the stop event.
-    thread.join()
-    stop.set()
 
 
 def _registered(flower: Any) -> tuple[Any, Any]:
@@ -188,21 +202,16 @@ def _grid(flower: Any, factory: Any, stop: _Stop) -> Any:
 
     class Grid(flower.InMemoryGrid):  # type: ignore[misc]
         def push_messages(self, messages: Iterable[Any]) -> Any:
-            _check(stop)
+            stop.check()
             pushed = super().push_messages(messages)
             stop.pushed.set()
             return pushed
 
         def pull_messages(self, message_ids: Iterable[str]) -> Any:
-            _check(stop)
+            stop.check()
             return super().pull_messages(message_ids)
 
     return Grid(factory, pull_interval=_PULL)
-
-
-def _check(stop: Event) -> None:
-    if stop.is_set():
-        raise AsepsisError("the simulation has stopped", place=_PLACE)
 
 
 def _flower() -> Any:

@@ -100,11 +100,15 @@ class _Worker:
             got=f"exit code {self.process.exitcode}",
         )
 
-    def stop(self) -> None:
-        idle = self.busy.acquire(blocking=False)
-        if idle:
+    def dismiss(self) -> None:
+        if self.busy.acquire(blocking=False):
             self.pipe.close()  # the process reads the end and goes
-            self.process.join(_PATIENCE)
+            self.busy.release()
+        else:
+            self.process.kill()
+
+    def bury(self) -> None:
+        self.process.join(_PATIENCE)
         if self.process.is_alive():
             self.process.kill()
         self.process.join()
@@ -150,7 +154,9 @@ class Workers:
         with self._lock:
             self._closed = True
             for worker in self._all:
-                worker.stop()
+                worker.dismiss()
+            for worker in self._all:
+                worker.bury()
             self._all.clear()
 
     def _begin(self) -> _Worker:
