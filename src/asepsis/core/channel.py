@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from asepsis.core.updates import Delivery, Individual
@@ -52,6 +54,31 @@ Tap = Callable[[Mapping[int, Message]], Mapping[int, Message]]
 """Somebody on the wire: messages by hospital as they were sent, to those that arrive."""
 
 
+class Apart(Protocol):
+    """Hospitals in processes of their own, which keep their updates and mask them themselves."""
+
+    def keys(self) -> Mapping[int, bytes]:
+        """Return the public identity keys (Ed25519) that hospitals registered."""
+        ...
+
+    def ask(self, step: int, told: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+        """Send each hospital its bytes of a step, and yield who answers, with what."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Waiting:
+    """Updates that are still at their hospitals ``clients``: only their form is known.
+
+    ``dim`` values each, of telemetry the ``names``.
+    """
+
+    clients: tuple[int, ...]
+    dim: int
+    names: tuple[str, ...]
+    dtype: torch.dtype = torch.float32
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Channel:
     """What hospitals and server know when updates are carried.
@@ -59,7 +86,8 @@ class Channel:
     ``drawn`` began the round; whoever of them does not answer dropped out after it. ``received``
     is the digest of the model that each hospital says it received, ``experiment`` what the run is
     called. ``tap`` sits between hospitals and server, where anybody does: a channel that says
-    ``tapped = True`` of itself passes every message through it.
+    ``tapped = True`` of itself passes every message through it. ``apart`` are hospitals in
+    processes of their own, for a channel in which they do not just hand over their rows.
     """
 
     round: int
@@ -68,6 +96,7 @@ class Channel:
     received: Mapping[int, bytes] = field(default_factory=dict)
     experiment: str = ""
     tap: Tap | None = None
+    apart: Apart | None = None
 
     @classmethod
     def of(cls, updates: Individual, round_: int = 0, seed: int = 0) -> Channel:

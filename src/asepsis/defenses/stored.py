@@ -16,6 +16,7 @@ from torch import Tensor
 
 from asepsis.core.errors import ConfigError
 from asepsis.core.updates import Rows
+from asepsis.data.npz import BAD_ARRAY, MOST_WORDS
 
 SMALL = 1 << 28
 """Rows of a file are handed out as one matrix up to so many bytes."""
@@ -72,8 +73,9 @@ def stored_rows(path: str | os.PathLike[str]) -> Rows:
         with place.open("rb") as file:
             shape, by_columns, dtype, offset = _header(file)
         size = place.stat().st_size
-    except (OSError, ValueError) as error:
-        raise _unfit(place, f"not a NumPy array ({error})", None) from None
+    except BAD_ARRAY as error:
+        words = (str(error).strip().splitlines() or [""])[0][:MOST_WORDS]
+        raise _unfit(place, f"not a NumPy array ({words})", None) from None
     if dtype not in _DTYPES:
         raise _unfit(place, "updates are float32 or float64 in native byte order", str(dtype))
     if len(shape) != 2 or min(shape) < 0 or not shape[1]:

@@ -7,7 +7,6 @@ and none of the others'.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
@@ -20,7 +19,8 @@ from asepsis.core.channel import Carried, Channel, Message
 from asepsis.core.updates import Individual, Rows
 from asepsis.defenses.masking.carrying import MaskedRound
 from asepsis.defenses.masking.client import Client
-from asepsis.defenses.masking.keys import SEED, Identity, Secrets
+from asepsis.defenses.masking.home import AtHand
+from asepsis.defenses.masking.keys import Identity, Secrets
 from asepsis.defenses.masking.messages import Advertisement, Consent, Sealed, Share
 from asepsis.defenses.masking.prg import Words
 from asepsis.defenses.masking.quantize import Grid
@@ -243,19 +243,21 @@ class Overheard(MaskedRound):
 
     def with_listener(self, client: int) -> tuple[Session, tuple[bytes, bytes], Heard]:
         """Return the session, the hospital's seeds, and where it writes."""
-        rng = copy.deepcopy(self.channel.rng)
-        identities = {one: rng.bytes(SEED) for one in self.cohort}
-        secrets = {one: rng.bytes(SEED) for one in self.cohort}
         session, heard = self._session(), Heard()
+        identities, secrets = self.drawn
         seeds = (identities[client], secrets[client])
-        identity = Identity(seeds[0])
-        # The seeds are drawn again here: were their order another, the keys would not fit.
-        assert identity.public == session.server.terms.registry[client]
         received = self.channel.received[client]
         terms = session.server.terms
+        identity = Identity(seeds[0])
         listener = Listening(heard, terms, client, identity, Secrets(seeds[1]), received)
-        clients = {**session.clients, client: listener}
-        return replace(session, clients=clients), seeds, heard
+        at_hand = session.hospitals
+        assert isinstance(at_hand, AtHand)
+        there = replace(at_hand, clients={**at_hand.clients, client: listener})
+        return replace(session, hospitals=there), seeds, heard
+
+    def _seeds(self) -> tuple[dict[int, bytes], dict[int, bytes]]:
+        self.drawn = super()._seeds()
+        return self.drawn
 
 
 def _one(value: float) -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 
 from asepsis.defenses.masking.client import Client
 from asepsis.defenses.masking.graph import Graph
+from asepsis.defenses.masking.home import AtHand
 from asepsis.defenses.masking.keys import SEED, Identity, Secrets
 from asepsis.defenses.masking.messages import Consent, Sealed, Share
 from asepsis.defenses.masking.prg import Words
@@ -56,10 +57,8 @@ class Table:
 
     def run(self, absent: Mapping[int, int] | None = None) -> Result:
         """Play the whole round, with hospitals that fall silent."""
-        session = Session(
-            self.server, self.clients, lambda i: self.plain[i].copy(), absent or {}, keep=True
-        )
-        return session.run()
+        here = AtHand(self.clients, lambda i: self.plain[i].copy(), absent or {})
+        return Session(self.server, here, keep=True).run()
 
     def sum_of(self, clients: Sequence[int]) -> list[int]:
         """Return the true sum."""

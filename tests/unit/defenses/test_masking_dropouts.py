@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from masking_bench import Table
 
-from asepsis.defenses.masking.session import ADVERTISE, CONSENT, REVEAL, SHARE
+from asepsis.defenses.masking.home import ADVERTISE, CONSENT, REVEAL, SHARE
 
 STEPS = range(ADVERTISE, REVEAL + 1)
 

@@ -9,7 +9,7 @@ cannot be recomputed; later signatures are still checked.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,9 @@ from asepsis.defenses.audit.reading import (
     open_ledger,
     read_opening,
 )
+
+MOST_UNREADABLE = 10_000
+"""Lines that cannot be read, beyond which nothing is read; far fewer end the checking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ def verify_ledger(
         StoreError: the file cannot be read, or no line of it belongs to a ledger.
     """
     with open_ledger(path) as handle:
-        items = list(lines_of(handle))
+        items = list(_few_bad(lines_of(handle)))
     if all(isinstance(item, BadLine) for item in items):
         raise StoreError("not a ledger", place=str(path), fix="name a file that a run left")
     opening = read_opening(path)
@@ -93,6 +96,18 @@ def verify_ledger(
     return Verdict(
         walk.log, opening, walk.expected, walk.rounds, walk.head, found, walk.record, walk.closed
     )
+
+
+def _few_bad(
+    items: Iterable[EntryLine | HeadLine | BadLine],
+) -> Iterator[EntryLine | HeadLine | BadLine]:
+    """Stop where so much is unreadable that enough is found: such a file may be all line breaks."""
+    bad = 0
+    for item in items:
+        yield item
+        bad += isinstance(item, BadLine)
+        if bad > MOST_UNREADABLE:
+            return
 
 
 def _name(items: Sequence[EntryLine | HeadLine | BadLine]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from asepsis.defenses.masking import roster as bind
@@ -25,6 +25,8 @@ from asepsis.defenses.masking.messages import (
     Consent,
     Sealed,
     Share,
+    Survivor,
+    packed,
 )
 from asepsis.defenses.masking.prg import Words, add_masks
 from asepsis.defenses.masking.refused import RefusedError
@@ -56,6 +58,39 @@ class Client:
         self._shares: dict[int, tuple[bytes, bytes]] = {}
         self._survivors: frozenset[int] = frozenset()
         self._step = 0
+
+    def saved(self) -> dict[str, bytes]:
+        """Return what it knows between two messages: all of it secret, for :meth:`take_up`."""
+        begun = () if self._roster is None else self._roster.advertisements.values()
+        shares = [Share(about, SEED_SHARE, one) for about, (one, _) in self._shares.items()]
+        shares += [Share(about, KEY_SHARE, other) for about, (_, other) in self._shares.items()]
+        return {
+            "step": bytes([self._step]) if self._step >= 0 else b"",
+            "roster": packed(begun),
+            "shares": packed(shares),
+            "survivors": packed(Survivor(one) for one in sorted(self._survivors)),
+        }
+
+    def take_up(self, state: Mapping[str, bytes]) -> None:
+        """Go on from what another process of this hospital has :meth:`saved`.
+
+        Raises:
+            RefusedError: it is not what this hospital saved.
+        """
+        if self._step or not state["step"]:
+            raise RefusedError("this hospital has stopped, or has begun already")
+        most = len(self.terms.registry)
+        begun = Advertisement.unpack(state["roster"], most)
+        if begun:
+            self._roster = make_roster(self.terms, begun)
+            self._neighbors = self._roster.neighbors(self.me)
+        shares = Share.unpack(state["shares"], 2 * most)
+        keys = {share.about: share.value for share in shares if share.kind == KEY_SHARE}
+        seeds = {share.about: share.value for share in shares if share.kind == SEED_SHARE}
+        self._shares = {about: (seeds[about], keys[about]) for about in seeds}
+        named = Survivor.unpack(state["survivors"], most)
+        self._survivors = frozenset(record.client for record in named)
+        self._step = state["step"][0]
 
     def advertise(self) -> Advertisement:
         """Round 0: return this round's public keys, signed."""

@@ -33,7 +33,7 @@ class Record:
         return self.layout.pack(*type(self)._fields(self))
 
     @classmethod
-    def unpack(cls, data: bytes, most: int) -> list[Self]:
+    def unpack(cls, data: bytes | memoryview, most: int) -> list[Self]:
         """Return the records that these bytes hold.
 
         Raises:

@@ -40,6 +40,28 @@ class Server:
         self._signers: frozenset[int] = frozenset()
         self._sum = np.zeros(terms.words, dtype=terms.dtype)
 
+    def check_keys(self, sent: Advertisement) -> None:
+        """In round 0: refuse keys of a stranger, or that their hospital did not sign."""
+        registered = self.terms.registry.get(sent.client)
+        if registered is None:
+            raise RefusedError("a stranger advertised keys", got=sent.client)
+        if not signed(registered, sent.signature, bind.advertised(self.terms, sent)):
+            raise RefusedError("advertised keys are not signed by their hospital", got=sent.client)
+
+    def check_boxes(self, client: int, boxes: Sequence[Sealed]) -> None:
+        """In round 1: refuse shares for others than all of a hospital's neighbors."""
+        named = sorted(box.receiver for box in boxes)
+        if named != sorted(self._neighbors.get(client, ())):
+            raise RefusedError("shares for others than a hospital's neighbors", got=client)
+        if any(box.sender != client for box in boxes):
+            raise RefusedError("a hospital speaks for another", got=client)
+
+    def check_consent(self, sent: Consent) -> None:
+        """In round 3: refuse a signature that is none; what it says is for hospitals to judge."""
+        text = bind.consented(self._known, sent.client, sent.survivors, sent.broadcast)
+        if not signed(self.terms.registry[sent.client], sent.signature, text):
+            raise RefusedError("a signature over the survivors is not valid", got=sent.client)
+
     def roster(self, advertisements: Sequence[Advertisement]) -> list[Advertisement]:
         """After round 0: return what every hospital that began is told."""
         self._roster = roster = make_roster(self.terms, advertisements)

@@ -1,19 +1,17 @@
-"""One round of secure aggregation in one process: messages are packed, counted, and unpacked."""
+"""The server's end of one round of secure aggregation: messages are counted and passed on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from asepsis.defenses.masking.client import Client
+from asepsis.defenses.masking.home import ADVERTISE, CONSENT, MASK, REVEAL, SHARE, Hospitals, Sent
 from asepsis.defenses.masking.messages import (
     Advertisement,
     Consent,
-    Record,
     Sealed,
     Share,
-    Survivor,
     packed,
     unpack_words,
 )
@@ -21,14 +19,15 @@ from asepsis.defenses.masking.prg import Words
 from asepsis.defenses.masking.refused import RefusedError
 from asepsis.defenses.masking.server import Server
 
-R = TypeVar("R", bound=Record)
+S = TypeVar("S", Advertisement, Consent)
 T = TypeVar("T")
+V = TypeVar("V")
 
 Vector = tuple[Words, bytes]
 """A masked vector and its signature, empty where none is asked for."""
 
-ADVERTISE, SHARE, MASK, CONSENT, REVEAL = range(5)
-"""The five messages of a hospital, in order."""
+SIGNATURE = 64
+"""Bytes of a signature."""
 
 
 @dataclass(slots=True, eq=False)
@@ -69,25 +68,21 @@ class Result:
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """The wire between a server and hospitals, with hospitals that fall silent.
+    """The server in one round, with hospitals that may fall silent, refuse or send nonsense.
 
-    ``absent`` maps a hospital to the first of its five messages that it does not send. ``vector``
-    returns a hospital's words when it is about to mask them. ``keep``: keep masked vectors as they
-    arrived. ``signed``: hospitals sign their masked vectors, and the server drops others, which
-    are counted as ``forged``. ``tap`` is somebody on the wire, who gets all masked vectors with
-    their signatures, and decides what arrives.
+    A message that is none costs its hospital its place, not the round. ``keep``: keep masked
+    vectors as they arrived. ``signed``: hospitals sign their masked vectors, and the server drops
+    others, which are counted as ``forged``. ``tap`` is somebody on the wire, who gets all masked
+    vectors with their signatures, and decides what arrives.
     """
 
     server: Server
-    clients: Mapping[int, Client]
-    vector: Callable[[int], Words]
-    absent: Mapping[int, int] = field(default_factory=dict)
+    hospitals: Hospitals
     keep: bool = False
     signed: bool = False
     tap: Callable[[Mapping[int, Vector]], Mapping[int, Vector]] | None = None
     forged: int = 0
     traffic: Traffic = field(default_factory=Traffic)
-    refusals: list[str] = field(default_factory=list)
     _masked: dict[int, Words] = field(default_factory=dict)
 
     def run(self) -> Result:
@@ -100,45 +95,44 @@ class Session:
             total = self.server.finish(self._revealed(self._consented()))
         except RefusedError as refused:
             # What hospitals refused explains why too few are left.
-            reason = self.refusals[0] if self.refusals else str(refused)
+            reason = self.hospitals.refusals[0] if self.hospitals.refusals else str(refused)
             return Result(None, survivors, reason, self.traffic, self._masked)
         return Result(total, survivors, None, self.traffic, self._masked)
 
     def _advertised(self) -> list[Advertisement]:
-        sent = self._each(ADVERTISE, self.clients, lambda client: [client.advertise()])
-        return [self._up(client, sent[client], Advertisement)[0] for client in sent]
+        told = dict.fromkeys(self.server.terms.cohort, b"")
+        sent = self._asked(ADVERTISE, told, self._one(Advertisement, self.server.check_keys))
+        return list(sent.values())
 
     def _shared(self, begun: Sequence[Advertisement]) -> dict[int, list[Sealed]]:
-        told = packed(begun)
-        here = [advertisement.client for advertisement in begun]
-        sent = self._each(
-            SHARE, here, lambda client: client.share(self._down(client, told, Advertisement))
-        )
-        return {client: self._up(client, boxes, Sealed) for client, boxes in sent.items()}
+        told = dict.fromkeys([sent.client for sent in begun], packed(begun))
+
+        def take(client: int, data: Sent) -> list[Sealed]:
+            boxes = Sealed.unpack(data, len(self.server.terms.cohort))
+            self.server.check_boxes(client, boxes)
+            return boxes
+
+        return self._asked(SHARE, told, take)
 
     def _collected(self, boxes: Mapping[int, Sequence[Sealed]]) -> tuple[int, ...]:
-        def masked(client: Client) -> Vector:
-            handed = self._down(client, packed(boxes[client.me]), Sealed)
-            words = client.mask(handed, self.vector(client.me))
-            signature = client.signature(words) if self.signed else b""
-            # The words in memory are the message: little-endian, as they would be sent.
-            sent = words.data.cast("B")
-            self.traffic.sent(client.me, len(sent) + len(signature))
-            arrived = unpack_words(sent, self.server.terms.words, self.server.terms.dtype)
-            return arrived, signature
-
-        def collected(client: Client) -> None:
-            self._collect(client.me, *masked(client))
-
+        told = {client: packed(handed) for client, handed in boxes.items()}
         if self.tap is None:
-            return tuple(self._each(MASK, boxes, collected))
-        vectors = self._each(MASK, boxes, masked)
+            return tuple(self._asked(MASK, told, self._collect))
+        vectors = self._asked(MASK, told, lambda _, data: self._vector(data))
         arrived = self.tap(vectors) if vectors else {}
-        return tuple(
-            self._each(MASK, arrived, lambda client: self._collect(client.me, *arrived[client.me]))
-        )
+        return tuple(self._taken(arrived.items(), lambda who, vector: self._take(who, *vector)))
 
-    def _collect(self, client: int, words: Words, signature: bytes) -> None:
+    def _vector(self, data: Sent) -> Vector:
+        end = len(data) - SIGNATURE if self.signed else len(data)
+        words = memoryview(data)[: max(end, 0)]
+        terms = self.server.terms
+        signature = bytes(memoryview(data)[max(end, 0) :])
+        return unpack_words(words, terms.words, terms.dtype), signature
+
+    def _collect(self, client: int, data: Sent) -> None:
+        self._take(client, *self._vector(data))
+
+    def _take(self, client: int, words: Words, signature: bytes) -> None:
         if self.keep:
             self._masked[client] = words
         if self.signed:
@@ -151,42 +145,47 @@ class Session:
 
     def _consented(self) -> list[Consent]:
         named = self.server.survivors()
-        told = packed(named)
-
-        def consented(client: Client) -> list[Consent]:
-            survivors = [record.client for record in self._down(client, told, Survivor)]
-            return [client.consent(survivors)]
-
-        sent = self._each(CONSENT, [record.client for record in named], consented)
-        return [self._up(client, sent[client], Consent)[0] for client in sent]
+        told = dict.fromkeys([record.client for record in named], packed(named))
+        sent = self._asked(CONSENT, told, self._one(Consent, self.server.check_consent))
+        return list(sent.values())
 
     def _revealed(self, consents: Sequence[Consent]) -> dict[int, list[Share]]:
-        told = packed(self.server.consents(consents))
-        here = [consent.client for consent in consents]
-        sent = self._each(
-            REVEAL, here, lambda client: client.reveal(self._down(client, told, Consent))
-        )
-        return {client: self._up(client, shares, Share) for client, shares in sent.items()}
+        data = packed(self.server.consents(consents))
+        told = dict.fromkeys([consent.client for consent in consents], data)
+        most = len(self.server.terms.cohort)
+        return self._asked(REVEAL, told, lambda _, sent: Share.unpack(sent, most))
 
-    def _each(
-        self, step: int, here: Sequence[int] | Mapping[int, object], act: Callable[[Client], T]
+    def _asked(
+        self, step: int, told: Mapping[int, bytes], take: Callable[[int, Sent], T]
     ) -> dict[int, T]:
-        """Let the hospitals that are still there act; one that refuses is gone."""
-        made = {}
-        for client in here:
-            if self.absent.get(client, REVEAL + 1) <= step:
-                continue
+        """Ask hospitals for a message, and take each as it comes."""
+        return self._taken(self._counted(step, told), take)
+
+    def _counted(self, step: int, told: Mapping[int, bytes]) -> Iterator[tuple[int, Sent]]:
+        for client, sent in self.hospitals.ask(step, told):
+            if step > ADVERTISE:
+                self.traffic.received(client, len(told[client]))
+            self.traffic.sent(client, len(sent))
+            yield client, sent
+
+    def _taken(
+        self, messages: Iterable[tuple[int, V]], take: Callable[[int, V], T]
+    ) -> dict[int, T]:
+        """Take messages one by one; who sent one that is refused is gone."""
+        taken = {}
+        for client, message in messages:
             try:
-                made[client] = act(self.clients[client])
+                taken[client] = take(client, message)
             except RefusedError as refused:
-                self.refusals.append(str(refused))
-        return made
+                self.hospitals.refusals.append(str(refused))
+        return taken
 
-    def _up(self, client: int, records: Sequence[Record], cls: type[R]) -> list[R]:
-        data = packed(records)
-        self.traffic.sent(client, len(data))
-        return cls.unpack(data, len(self.clients))
+    def _one(self, cls: type[S], check: Callable[[S], None]) -> Callable[[int, Sent], S]:
+        def take(client: int, data: Sent) -> S:
+            records = cls.unpack(data, 1)
+            if len(records) != 1 or records[0].client != client:
+                raise RefusedError("a hospital speaks for another, or not at all", got=client)
+            check(records[0])
+            return records[0]
 
-    def _down(self, client: Client, data: bytes, cls: type[R]) -> list[R]:
-        self.traffic.received(client.me, len(data))
-        return cls.unpack(data, len(self.clients))
+        return take

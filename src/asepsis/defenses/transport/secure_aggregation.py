@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from asepsis.core.channel import Carried, Channel
+from asepsis.core.channel import Carried, Channel, Waiting
 from asepsis.core.errors import ConfigError
 from asepsis.core.registry import register
 from asepsis.core.updates import Individual, Summed
@@ -71,6 +71,7 @@ class SecureAggregation:
     delivers: ClassVar[type] = Summed
     ideal: ClassVar[bool] = False
     tapped: ClassVar[bool] = True
+    apart: ClassVar[bool] = True
 
     graph: Literal["auto", "complete", "k-regular"] = "auto"
     threshold: Annotated[float, Field(ge=0.5, le=1)] = 2 / 3
@@ -143,8 +144,11 @@ class SecureAggregation:
         """Return the fixed-point grid of a cohort of ``n``, with its modulus."""
         return Grid(self.clip, self.bits, n, self.max_count if self.weighted else 1)
 
-    def deliver(self, updates: Individual, channel: Channel) -> Carried:
-        """Play the protocol; nothing is delivered where too few are left."""
+    def deliver(self, updates: Individual | Waiting, channel: Channel) -> Carried:
+        """Play the protocol; nothing is delivered where too few are left.
+
+        Updates may wait in processes of their hospitals' own, which mask them there.
+        """
         cohort = tuple(sorted({*channel.drawn, *updates.clients}))
         try:
             self.check_cohort(len(cohort))
