@@ -1,0 +1,1 @@
+"""A small Flower app: hospitals that learn to tell benign from malignant tumors together."""
