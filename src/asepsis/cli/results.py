@@ -49,6 +49,16 @@ TrustCode = Annotated[
 Pseudonyms = Annotated[
     bool, typer.Option("--pseudonyms", help='Call the sites "site 1", "site 2", ...')
 ]
+ShareOf = Annotated[
+    str | None, typer.Option("--shard", help="i/n: only share i of n; machines share a sweep out.")
+]
+ClusterAt = Annotated[
+    str | None, typer.Option("--cluster", help="HOST:PORT of a Ray cluster of yours, with a token.")
+]
+WithoutToken = Annotated[
+    bool,
+    typer.Option("--cluster-without-token", help="The cluster is on loopback and has no token."),
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, no tables.")]
 
@@ -66,13 +76,17 @@ def run(
     estimate: Estimated = False,
     trust_code: TrustCode = False,
     pseudonyms: Pseudonyms = False,
+    shard: ShareOf = None,
+    cluster: ClusterAt = None,
+    cluster_without_token: WithoutToken = False,
     json_: Json = False,
 ) -> None:
     """Run a study or an experiment: attack, defend, measure, report."""
-    chosen = _assignments(settings)
+    chosen = assignments(settings)
     with trusting_code(trust_code):
         how = (seeds, jobs, device, engine, out, resume, estimate, json_, pseudonyms)
-        _perform(name, profile, chosen, *how)
+        where = (shard, cluster, cluster_without_token)
+        _perform(name, profile, chosen, *how, *where)
 
 
 def sweep(
@@ -91,16 +105,30 @@ def sweep(
     estimate: Estimated = False,
     trust_code: TrustCode = False,
     pseudonyms: Pseudonyms = False,
+    shard: ShareOf = None,
+    cluster: ClusterAt = None,
+    cluster_without_token: WithoutToken = False,
     json_: Json = False,
 ) -> None:
-    """Run an experiment for every combination of settings."""
-    chosen = _assignments(settings)
-    chosen["over"] = dict(_axis(item) for item in over or [])
-    if not chosen["over"]:
-        raise ConfigError("no axis to sweep", place="--over", fix="e.g. --over attack=none,ipm")
+    """Run an experiment for every combination of settings: its own axes, or those of --over."""
+    chosen = assignments(settings)
+    if over:
+        chosen["over"] = dict(_axis(item) for item in over)
+    else:
+        _check_axes(name, profile)
     with trusting_code(trust_code):
         how = (seeds, jobs, device, engine, out, resume, estimate, json_, pseudonyms)
-        _perform(name, profile, chosen, *how)
+        where = (shard, cluster, cluster_without_token)
+        _perform(name, profile, chosen, *how, *where)
+
+
+def _check_axes(name: str, profile: str | None) -> None:
+    """Refuse to sweep what is a single experiment."""
+    from asepsis.experiments.plan import load_study
+
+    scenarios = load_study(name, None, profile).scenarios
+    if len(scenarios) == 1 and not scenarios[0].over:
+        raise ConfigError("no axis to sweep", place="--over", fix="e.g. --over attack=none,ipm")
 
 
 def report(
@@ -126,7 +154,7 @@ def report(
     results = load_results(folder)
     shown = include_patient_data and _agreed(results, yes)
     results = located(results, data or []) if shown else results
-    _tell(under_pseudonyms(results) if pseudonyms else results, folder, json_, shown)
+    tell(under_pseudonyms(results) if pseudonyms else results, folder, json_, shown)
 
 
 def _agreed(results: Results, yes: bool) -> bool:
@@ -155,10 +183,13 @@ def _perform(
     estimate: bool,
     json_: bool,
     pseudonyms: bool,
+    shard: str | None,
+    cluster: str | None,
+    without_token: bool,
 ) -> None:
     folder = out
     try:
-        from asepsis.api import execute, prepare
+        from asepsis.api import Where, execute, prepare
         from asepsis.cli.progress import Bars
         from asepsis.engines.worker import cores
         from asepsis.experiments.library import DEFAULT_PROFILE
@@ -167,26 +198,31 @@ def _perform(
         from asepsis.experiments.run import RunOptions
         from asepsis.experiments.sifting import sifted
 
+        where = Where.of(shard, cluster, without_token=without_token)
+        where.check(engine, out)
         if seeds is not None:
             settings["seeds"] = list(range(seeds))
         study = load_study(name, settings, profile)
-        folder = out or _folder(_shown_name(study), resume)
+        folder = out or folder_of(shown_name(study), resume)
         how = RunOptions(
             engine=engine,
             device=device,
-            jobs=jobs or cores(),
+            jobs=jobs or (None if where.cluster else cores()),
             resume=resume,
             pseudonyms=pseudonyms,
         )
         plan = screened(sifted(plan_study(study), engine), pseudonyms=pseudonyms)
-        store = prepare(plan, folder, how)
+        store = prepare(plan, folder, how, where)
+        mine = plan if where.shard is None else where.shard.part(plan)
         if estimate or study.profile not in ("", DEFAULT_PROFILE):
-            _foretell(plan, how, only=estimate, json_=json_)
+            _foretell(mine, how, only=estimate, json_=json_)
         if estimate:
             return
-        with Bars(plan, quiet=json_) as bars:
-            results = execute(plan, store, how, bars.listen)
-        _tell(results, folder, json_)
+        with Bars(mine, quiet=json_) as bars:
+            results = execute(plan, store, how, bars.listen, where)
+        if where.shard is not None and _share_told(results, mine, str(where.shard), json_):
+            return
+        tell(results, folder, json_)
     except KeyboardInterrupt:
         begun = folder is not None and (folder / "study.json").exists()
         way = f"; go on with: {_again(out, folder)}" if begun else " before anything was written"
@@ -216,21 +252,49 @@ def _again(out: Path | None, folder: Path | None) -> str:
     return shlex.join(words + ([] if "--resume" in words else ["--resume"]))
 
 
-def _tell(results: Results, folder: Path, json_: bool, include_patient_data: bool = False) -> None:
+def _share_told(results: Results, mine: Plan, shard: str, json_: bool) -> bool:
+    """Say what a share has done, unless no other one is missing: then the whole is to be told.
+
+    Raises:
+        ConfigError: it had runs, and none of them ended with figures.
+    """
+    missing = sum(run.footer["status"] == "missing" for run in results.runs)
+    own = {cell.digest for cell in mine.cells}
+    done = sum(run.ok for run in results.runs if run.cell.digest in own)
+    if own and not done:
+        raise ConfigError("no run ended with figures", place=str(results.root))
+    if not missing:
+        return False
+    if json_:
+        told = {"shard": shard, "done": done, "of": len(own), "missing": missing}
+        typer.echo(json.dumps(told))
+        return True
+    text = f"share {shard}: {done} of its {len(own)} runs ended with figures; {missing} of other "
+    typer.echo(f"{text}shares are not in {results.root}")
+    return True
+
+
+def tell(results: Results, folder: Path, json_: bool, include_patient_data: bool = False) -> None:
+    """Write the report of a results folder and print its tables, or one JSON document."""
     from rich.console import Console
 
+    from asepsis.experiments.saving import saved_in_all
     from asepsis.report.html import write_report
     from asepsis.report.terminal import print_results
 
+    saving = saved_in_all((run.lines, run.cell.spec.threat.starts_at) for run in results.runs)
     page = folder / (WITH_PATIENTS if include_patient_data else "report.html")
     path = write_report(results, page, include_patient_data=include_patient_data)
     if json_:
         rows = results.frame().to_dict(orient="records")
         found = {"report": str(path), "runs": [_plain(row) for row in rows]}
+        found |= {"before_attack": asdict(saving)}
         typer.echo(json.dumps(found, allow_nan=False))
         return
     print_results(results, Console())
     typer.echo("")
+    if saving:
+        typer.echo(f"{str(saving)[0].upper()}{str(saving)[1:]}.")
     typer.echo(str(path))
 
 
@@ -241,12 +305,13 @@ def _plain(row: dict[Any, Any]) -> dict[str, Any]:
     }
 
 
-def _shown_name(study: Study) -> str:
+def shown_name(study: Study) -> str:
     """Name a results folder: profiles but the first keep their runs apart."""
     return study.name if study.profile in ("", "quick") else f"{study.name}-{study.profile}"
 
 
-def _folder(study: str, resume: bool) -> Path:
+def folder_of(study: str, resume: bool) -> Path:
+    """Return where a study's results go when no place is named; the latest to go on with."""
     base = Path("results") / (re.sub(r"[^\w-]+", "-", study).strip("-") or "study")
     if resume:
         earlier = sorted(path.parent for path in base.glob("*/study.json"))
@@ -255,7 +320,8 @@ def _folder(study: str, resume: bool) -> Path:
     return base / time.strftime("%Y%m%d-%H%M%S")
 
 
-def _assignments(items: list[str] | None) -> dict[str, Any]:
+def assignments(items: list[str] | None) -> dict[str, Any]:
+    """Read what ``--set`` was given."""
     return dict(_assignment(item, "--set") for item in items or [])
 
 
@@ -279,5 +345,5 @@ def _value(text: str) -> Any:
     """Read a TOML value; anything else is text."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, or an endless number
         return text
