@@ -16,6 +16,8 @@ from audit_pins import BUILD
 OWN = "asepsis"
 IMPORTED_AS = {
     "PIL": "pillow",
+    "google": "protobuf",
+    "grpc": "grpcio",
     "mlflow": "mlflow-skinny",
     "sklearn": "scikit-learn",
 }

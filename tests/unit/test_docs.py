@@ -233,3 +233,25 @@ def test_the_page_on_records_names_every_key_and_no_other() -> None:
         assert keys_told(page, heading) == found, heading
     told = page.split("### Header")[1].split("### Round")[0]
     assert all(f"`{key}`" in told for key in lines[0]["result"]["resolved"])
+
+
+def test_the_threat_model_names_tests_that_exist() -> None:
+    page = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page))
+    assert len(named) > 50
+    assert len(re.findall(r"`tests/", page)) == len(
+        re.findall(r"`tests/[\w/]+\.py::test_\w+`", page)
+    )
+    for path, name in named:
+        tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+        assert name in {getattr(node, "name", None) for node in tree.body}, f"{path}::{name}"
+
+
+def test_every_threat_has_its_row_filled() -> None:
+    page = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if re.match(r"\| [A-Z] \|", line)]
+    assert {row[2] for row in rows} == set("STRIDE")
+    for row in rows:
+        _, _, threat, stops, remains, _ = (cell.strip() for cell in row.split("|"))
+        assert threat, row
+        assert stops or "not stopped" in remains, row
