@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ Array = NDArray[Any]
 STEPS, RATE = 20, 0.5
 
 
+@cache
 def data() -> tuple[Array, Array]:
     """Return standardized features and labels of all patients, in an order of no meaning."""
     found = load_breast_cancer()

@@ -32,9 +32,11 @@ class FakeGrid:
         return self.order([self.client(message, self.context(message)) for message in asked])
 
     def context(self, message: Any) -> Any:
+        return self.context_of(message.metadata.dst_node_id)
+
+    def context_of(self, node: int) -> Any:
         from flwr.app import Context, RecordDict
 
-        node = message.metadata.dst_node_id
         place = {"partition-id": self.nodes.index(node), "num-partitions": len(self.nodes)}
         return Context(
             run_id=1,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -242,3 +244,44 @@ def test_what_a_plain_app_cannot_do_is_refused_at_once(
 def test_too_few_hospitals_for_a_rule_are_refused_at_once() -> None:
     with pytest.raises(QuorumError, match="min_train_nodes: krum with f = 2 needs at least 7"):
         strategy([{"name": "krum", "f": 2}], min_train_nodes=6)
+
+
+def test_the_example_server_says_how_well_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    from hospital_app import client_app, server_app
+
+    said = {}
+    for defended in (True, False):
+        made = FakeGrid(client_app.app, {"hostile": 2, "defended": defended})
+        server_app.main(made, made.context_of(NODES[0]))
+        said[defended] = float(capsys.readouterr().out.split()[-1])
+    assert said[True] > 0.95
+    assert said[False] < 0.5
+
+
+def test_the_clients_of_the_example_know_nothing_of_asepsis() -> None:
+    from hospital_app import client_app, task
+
+    for module in (client_app, task):
+        source = inspect.getsource(module)
+        assert "import asepsis" not in source
+        assert "from asepsis" not in source
+
+
+def test_the_page_shows_what_can_be_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from asepsis.defenses.audit.keys import new_key
+
+    new_key(str(tmp_path / "key.pem"))
+    monkeypatch.setenv("ASEPSIS_LEDGER_KEY", str(tmp_path / "key.pem"))
+    page = Path(__file__).resolve().parents[3] / "docs" / "flower-strategy.md"
+    shown = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    names = {
+        "inputs": torch.zeros(4, 1, 28, 28),
+        "targets": torch.zeros(4),
+        "module": torch.nn.ReLU(),
+    }
+    for block in shown:
+        lines = block.splitlines()
+        kept = [line for line in lines if ".start(" not in line and ".restore(" not in line]
+        exec("\n".join(["from asepsis.flower import *", *kept]), names)
+    assert len(shown) == 3
+    assert "strategy" in names
