@@ -38,7 +38,7 @@ threat = {{ hostile = 2, starts_at = 30 }}
 [over]
 defenses = [["mean"], [{{ name = "krum", f = 1 }}], ["geometric-median"]]
 """
-PATIENCE = 90.0
+PATIENCE = 300.0
 """Seconds: far beyond what a healthy program needs, even on a busy machine."""
 
 Records = dict[str, list[str]]
@@ -47,10 +47,10 @@ Records = dict[str, list[str]]
 class Run:
     """One ``asepsis run`` in a session of its own, so that none of its processes can hide."""
 
-    def __init__(self, out: Path, *more: str, limit: int | None = None) -> None:
+    def __init__(self, out: Path, *more: str, limit: int | None = None, text: str = STUDY) -> None:
         self.out = out
-        study = out.parent / "small.toml"
-        study.write_text(STUDY)
+        study = out.parent / ("small.toml" if text == STUDY else "other.toml")
+        study.write_text(text)
         self.words = ["run", str(study), "--jobs", "2", "--out", str(out), *more]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "asepsis.cli.main", *self.words],
@@ -248,6 +248,43 @@ def test_a_second_program_is_refused_and_disturbs_nothing(tmp_path: Path, whole:
     os.killpg(first.process.pid, signal.SIGCONT)
     assert first.end()[0] == 0
     assert records(first.out) == whole
+
+
+@pytest.mark.parametrize("text", [STUDY, STUDY.replace("ipm", "sign-flip")])
+def test_of_two_programs_started_at_once_one_is_refused_and_the_other_is_right(
+    tmp_path: Path, whole: Records, text: str
+) -> None:
+    """The same study twice, and two different ones; if both began, neither would be whole."""
+    both = [Run(tmp_path / "out"), Run(tmp_path / "out", text=text)]
+    ends = [run.end() for run in both]
+    codes = [code for code, *_ in ends]
+    assert sorted(codes) == [0, 2]
+    message = one_message(ends[codes.index(2)][2])
+    winner = both[codes.index(0)]
+    says = (f"process {winner.process.pid} on", "already holds results")
+    assert any(words in message for words in says), message
+    if codes[0] == 0 or text == STUDY:
+        assert records(tmp_path / "out") == whole
+    assert len(records(tmp_path / "out")) == CELLS
+
+
+def test_killed_again_and_again_it_still_goes_on(tmp_path: Path, whole: Records) -> None:
+    """A worker, the program, all at once, one after the other, in one folder."""
+    rng, more = np.random.default_rng(20260102), list[str]()
+    for whom in ("worker", "parent", "group", "worker"):
+        run = Run(tmp_path / "out", *more)
+        more = ["--resume"]
+        run.until(lambda run=run: len(run.workers()) == 2)  # type: ignore[misc]
+        grows = written(run.out) + int(rng.integers(1, CELLS * ROUNDS // 6))
+        run.until_lines(grows)
+        if whom == "worker":
+            os.kill(run.workers()[int(rng.integers(2))], signal.SIGKILL)
+        elif whom == "parent":
+            os.kill(run.process.pid, signal.SIGKILL)
+        else:
+            os.killpg(run.process.pid, signal.SIGKILL)
+        assert run.end()[0] in (2, -signal.SIGKILL)
+    assert resumed(tmp_path / "out") == whole
 
 
 def test_a_file_that_may_not_grow_is_one_message_and_resumes(
