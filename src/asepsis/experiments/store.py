@@ -93,8 +93,14 @@ class Store:
         )
         if closest.is_dir() and os.access(closest, os.W_OK | os.X_OK):
             return
+        if not closest.is_dir():
+            wrong = "a file is in the way"
+        elif closest == self.root:
+            wrong = "the results folder may not be written"
+        else:
+            wrong = "no results folder can be made here"
         raise StoreError(
-            "no results folder can be made here" if closest.is_dir() else "a file is in the way",
+            wrong,
             place=str(self.root),
             got=str(closest),
             fix="choose another place with --out DIR",
@@ -258,14 +264,15 @@ def contents(path: Path, most: int) -> bytes | None:
     if not path.exists():
         return None
     with guarded(path), open(path, "rb", opener=plain_file) as file:
-        if os.fstat(file.fileno()).st_size > most:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
             raise StoreError(
                 "the file is too large",
                 place=str(path),
                 got=f"more than {most >> 20:,} MiB",
                 fix="delete it and run again",
             )
-        return file.read(most)
+        return file.read(size)  # of so many bytes room is made before any is read
 
 
 def _too_large(path: Path) -> StoreError:
@@ -328,7 +335,8 @@ def read_record(path: Path) -> list[Line]:
         line = _line(text)
         if line is None and not any(raw[number:]):
             break
-        wrong = "" if line is None else misshapen(line)
+        before = lines[-1]["type"] if lines else None
+        wrong = "" if line is None else misshapen(line, before)
         if line is None or wrong:
             raise StoreError(
                 f"line {number} of the record is damaged" + (f" at {wrong}" if wrong else ""),
