@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-from asepsis.core.channel import Carried, Channel
+from asepsis.core.channel import Carried, Channel, Waiting
 from asepsis.core.desk import Network, Root
 from asepsis.core.layout import Layout
 from asepsis.core.samples import Kind, Shard
@@ -230,6 +230,17 @@ class Transport(Protocol):
         One with messages that somebody on the wire could change says ``tapped = True``, and hands
         them to ``channel.tap`` where there is one.
         """
+        ...
+
+
+@runtime_checkable
+class Gathers(Protocol):
+    """A channel that says ``apart = True``: it can leave updates at hospitals until it asks."""
+
+    apart: ClassVar[bool]
+
+    def deliver(self, updates: Individual | Waiting, channel: Channel) -> Carried:
+        """Carry updates that are here, or let hospitals that are ``channel.apart`` send theirs."""
         ...
 
 

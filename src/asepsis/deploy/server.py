@@ -11,15 +11,19 @@ from typing import Any
 
 from asepsis.core.errors import AsepsisError, StoreError, shown
 from asepsis.deploy.app import folder_of_app, plan_of, sites_of
-from asepsis.deploy.roll import roll_call
+from asepsis.deploy.cells import Prompt, Same, announce
 from asepsis.deploy.texts import EXPERIMENT, SAID
+from asepsis.engines import Wire
 from asepsis.experiments.locks import locked
 from asepsis.experiments.plan import Cell, Plan
+from asepsis.experiments.resolve import hospitals_of
 from asepsis.experiments.results import plan_table
+from asepsis.experiments.run import RunOptions
 from asepsis.experiments.store import Store
-from asepsis.experiments.sweep import Progress, run_plan
+from asepsis.experiments.sweep import Progress, grouped, run_group
+from asepsis.experiments.version import code_version
 
-ENGINE = "serial"
+ENGINE = "flower"
 
 
 def __getattr__(name: str) -> Any:
@@ -47,7 +51,7 @@ def main(grid: Any, context: Any) -> None:
     try:
         plan = plan_of(folder_of_app(sys.path) / EXPERIMENT)
         store = Store(place_of(context.run_config, plan.study.name))
-        play(grid, plan, store, resume=bool(context.run_config.get("resume", False)))
+        play(Prompt(grid), plan, store, resume=bool(context.run_config.get("resume", False)))
     except AsepsisError as error:
         say("error: " + shown(error))
         raise
@@ -75,12 +79,21 @@ def play(grid: Any, plan: Plan, store: Store, *, resume: bool) -> None:
             fix="go on with resume=true, or choose another place with results=...",
         )
     say(f"records on {socket.gethostname()}: {store.root}")
-    nodes = roll_call(grid, sites_of(plan), say)
-    say(f"all {len(nodes)} hospitals are there")
+    count = sites_of(plan)
     with locked(store.open().root):
         store.tidy()
         store.write_plan(plan_table(plan, ENGINE))
-        run_plan(plan, store, jobs=1, engine=ENGINE, resume=resume, listener=_listen)
+        for group in grouped(plan.cells):
+            for cell in group:
+                _play_one(grid, cell, count, store, resume=resume)
+
+
+def _play_one(grid: Any, cell: Cell, count: int, store: Store, *, resume: bool) -> None:
+    same = Same(code_version(), hospitals_of(cell.spec)[2])
+    announce(grid, cell.digest, count, same, say)
+    say(f"{_label(cell)}: all {count} hospitals are ready")
+    options = RunOptions(engine=ENGINE, resume=resume, wire=Wire(grid=grid))
+    run_group([cell], store, options, _listen)
 
 
 def _listen(progress: Progress) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from asepsis.core.errors import StoreError
 from asepsis.experiments.store import (
     Line,
     Record,
@@ -18,8 +20,13 @@ from asepsis.experiments.store import (
 )
 from asepsis.federation.federation import RoundState
 
-Taken = tuple[RoundState, list[Line]]
-"""A state, and the lines of the rounds before it."""
+
+class Taken(NamedTuple):
+    """A state, the lines of the rounds before it, and how many of them another run has played."""
+
+    state: RoundState
+    lines: list[Line]
+    reused: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +58,8 @@ class Kept:
         found = self._taken_up(*self.store.prefix(prefix))
         if found is not None:
             self.store.share_artifacts(prefix, self.name, self.starts_at)
-        return found
+            return found._replace(reused=self.starts_at)
+        return None
 
     def _taken_up(self, record: Path, checkpoint: Path) -> Taken | None:
         """Return a kept state and the rounds before it, if this code and these data left them."""
@@ -61,7 +69,9 @@ class Kept:
         state = state.to(self.device)
         lines = read_record(record)
         kept = [line for line in rounds_of(lines) if line["result"]["round"] < state.round]
-        return (state, kept) if self.fresh(lines) and len(kept) == state.round else None
+        if not self.fresh(lines) or len(kept) != state.round:
+            return None
+        return Taken(state, kept, reused_in(lines))
 
     def leave_prefix(self, state: RoundState, lines: list[Line]) -> None:
         """Keep the rounds before the attack for the other cells of the study."""
@@ -79,6 +89,12 @@ class Kept:
     def save(self, state: RoundState) -> None:
         """Write the checkpoint."""
         write_tensors(self.store.checkpoint(self.name), state.tensors())
+
+
+def reused_in(lines: list[Line]) -> int:
+    """Return how many of its rounds a run took from another one."""
+    observed = lines[0].get("observed", {}) if lines else {}
+    return int(observed.get("reused", 0))
 
 
 def read_state(path: Path) -> RoundState | None:

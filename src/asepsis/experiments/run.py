@@ -11,10 +11,10 @@ from typing import Any
 
 from asepsis.core.contracts import Pictured, Stamps
 from asepsis.core.engine import Engine
-from asepsis.engines import NUMERICS, make_engine
+from asepsis.engines import NUMERICS, Wire, make_engine
 from asepsis.experiments.fitting import recorded
 from asepsis.experiments.identity import fresh, identity, row_digest
-from asepsis.experiments.kept import Kept
+from asepsis.experiments.kept import Kept, Taken
 from asepsis.experiments.ledgers import Book
 from asepsis.experiments.locks import run_locked
 from asepsis.experiments.patients import (
@@ -44,6 +44,7 @@ from asepsis.federation.federation import Federation
 from asepsis.federation.generating.oracle import GenerativeOracle
 from asepsis.federation.observing import Seen, inferred
 from asepsis.federation.private import claims_of
+from asepsis.federation.remote import Remote
 from asepsis.federation.round import RoundOutcome, play_round
 from asepsis.federation.scoring.truth import Truth
 from asepsis.metrics.backdoor import model_pixels
@@ -63,13 +64,17 @@ class Cancelled(Exception):  # noqa: N818 (not an error: the user asked for it)
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How to run, as opposed to what: none of this changes a result of one numerics class."""
+    """How to run, as opposed to what: none of this changes a result of one numerics class.
+
+    ``wire`` is for the engine ``flower`` alone: which hospitals, and how long they may take.
+    """
 
     engine: str = "threads"
     device: str = "cpu"
     jobs: int | None = None
     resume: bool = False
     pseudonyms: bool = False
+    wire: Wire | None = None
     on_round: Callable[[int], None] = field(default=lambda _: None)
     stop: Callable[[], bool] = field(default=lambda: False)
 
@@ -141,7 +146,8 @@ class _Run:
         )
         self.kept = self._kept()
         taken = self.kept.taken(resume=options.resume) if self.kept else None
-        self.state, played = taken or (self.federation.begin().to(options.device), [])
+        taken = taken or Taken(self.federation.begin().to(options.device), [])
+        self.state, played, self.reused = taken
         self.settled = self.state
         """The state that the record tells of: what a checkpoint holds."""
         self.book = Book(self.federation, store.ledger(self.name) if store else None)
@@ -166,6 +172,7 @@ class _Run:
                 "engine": self.options.engine,
                 "device": self.options.device,
                 "packages": packages(),
+                "reused": self.reused,
                 "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             },
         }
@@ -201,8 +208,10 @@ class _Run:
         return self.record.lines
 
     def _rounds(self) -> None:
-        engine = make_engine(self.options.engine, self.options.jobs)
+        engine = make_engine(self.options.engine, self.options.jobs, self.options.wire)
         try:
+            if isinstance(engine, Remote):
+                engine.host(self.federation)
             engine.start(self.federation.plan)
             while self.state.round < self.rounds:
                 if self.kept is not None:

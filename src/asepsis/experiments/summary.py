@@ -28,7 +28,7 @@ def round_line(
     result: dict[str, Any] = {
         "round": outcome.round,
         "drawn": list(outcome.cohort.drawn),
-        "present": list(outcome.cohort.present),
+        "present": [i for i in outcome.cohort.present if i not in outcome.lost],
         "hostile": list(outcome.hostile),
         "train_loss": _losses(outcome.train_loss, small),
         "crafted": outcome.crafted,
@@ -47,6 +47,8 @@ def round_line(
         result["critic_loss"] = _losses(outcome.critic_loss, small)
     if outcome.told_loss:
         result["told_loss"] = _losses(outcome.told_loss, small)
+    if outcome.lost:
+        result["lost"] = {str(i): why for i, why in sorted(outcome.lost.items())}
     if outcome.afresh:
         result["afresh"] = list(outcome.afresh)
     if server and (monitors := server.monitors()):

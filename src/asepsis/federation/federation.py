@@ -152,15 +152,22 @@ class Federation:
         return present[-1] if present else None
 
     def jobs(
-        self, cohort: Cohort, hostile: tuple[int, ...], round_: int, homes: State | None = None
+        self,
+        cohort: Cohort,
+        hostile: tuple[int, ...],
+        round_: int,
+        homes: State | None = None,
+        *,
+        apart: bool = False,
     ) -> list[Job]:
         """Return what every present hospital has to train, and on which data.
 
-        Hostile hospitals whose training the attack replaces have nothing to train by the protocol.
-        ``homes`` is what all hospitals have kept.
+        Hostile hospitals whose training the attack replaces have nothing to train by the protocol,
+        unless they do that ``apart``, in processes of their own. ``homes`` is what all hospitals
+        have kept.
         """
         poisons = isinstance(self.attack, DataAttack)
-        replaced = hostile if isinstance(self.attack, TrainAttack) else ()
+        replaced = hostile if isinstance(self.attack, TrainAttack) and not apart else ()
         return [
             Job(
                 client=i,

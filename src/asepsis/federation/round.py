@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from asepsis.core.channel import Carried
 from asepsis.core.desk import Desk
 from asepsis.core.engine import Engine
 from asepsis.core.stages import RoundEvent
@@ -19,6 +20,7 @@ from asepsis.federation.desk import desk_in
 from asepsis.federation.federation import Cohort, Federation, RoundState
 from asepsis.federation.intercepting import channel_report, tapped
 from asepsis.federation.observing import Seen, observed, tampered
+from asepsis.federation.remote import lost_by
 from asepsis.federation.sending import Sent, carried, updates
 
 LOSS, CRITIC = "loss", "critic_loss"
@@ -33,7 +35,7 @@ class RoundOutcome:
     trained, ``critic_loss`` too of those that train a generator; ``told_loss`` is what those say
     it was who say something else, NaN of who is silent. ``afresh`` are hospitals that threw away
     what they keep, because it was no number. ``intercepted`` says what somebody on the wire did to
-    whose message, ``None`` in rounds without.
+    whose message, ``None`` in rounds without. ``lost`` says who did not answer as asked, and why.
     """
 
     round: int
@@ -54,6 +56,7 @@ class RoundOutcome:
     told_loss: dict[int, float] = field(default_factory=dict)
     afresh: tuple[int, ...] = ()
     intercepted: Mapping[int, str] | None = None
+    lost: Mapping[int, str] = field(default_factory=dict)
 
 
 def play_round(
@@ -70,11 +73,15 @@ def play_round(
     made = updates(federation, engine, state, cohort, facts, desk, told)
     clock.lap("hospitals")
     tap = tapped(federation, made.minds, facts, row)
-    came = carried(federation, made.replies, cohort, row, told, t, tap)
+    came = (
+        Carried(None, aborted=made.void)
+        if made.void
+        else carried(federation, made.replies, cohort, row, told, t, tap, made.apart)
+    )
     seen: tuple[Seen, ...] = ()
     if came.delivery is not None and made.replies:
-        rows = individual(made.replies)
-        watch, seen = observed(federation, watch, came, rows, facts, row, told)
+        sent = individual(made.replies)
+        watch, seen = observed(federation, watch, came, sent, facts, row, told)
         clock.lap("observers")
 
     after = replace(
@@ -102,7 +109,7 @@ def play_round(
         void=void,
         seconds={**made.seconds, **clock.without("hospitals")},
         seen=seen,
-        sent=individual(made.replies) if made.replies else None,
+        sent=individual(made.replies) if made.replies and made.apart is None else None,
         received=row,
         channel=came.measurements,
         protected=(*made.protected, *channel_report(federation, came)),
@@ -115,6 +122,7 @@ def play_round(
         told_loss=told_otherwise(made),
         afresh=made.afresh,
         intercepted=tap.touched if tap else None,
+        lost={**made.lost, **lost_by(engine)},
     )
 
 
@@ -128,6 +136,7 @@ def told_otherwise(made: Sent) -> dict[int, float]:
     pairs = {
         reply.client: (value_in(reply.side, LOSS), value_in(made.measured[reply.client], LOSS))
         for reply in made.replies
+        if reply.client in made.measured
     }
     return {client: told for client, (told, own) in pairs.items() if not same(told, own)}
 

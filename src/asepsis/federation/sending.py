@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from asepsis.core.channel import Carried, Channel, Tap, fingerprint
+from asepsis.core.channel import Apart, Carried, Channel, Tap, fingerprint
 from asepsis.core.contracts import UpdateAttack
 from asepsis.core.desk import Desk
 from asepsis.core.engine import Engine, Job
 from asepsis.core.rng import Draw
+from asepsis.core.stages import Gathers
 from asepsis.core.threat import Facts
 from asepsis.core.updates import Reply, State, Summed, individual
 from asepsis.defenses.reports import StageReport
 from asepsis.federation import hostile as hospitals
 from asepsis.federation.federation import Cohort, Federation, RoundState, with_part
 from asepsis.federation.protecting import protect, reports_of
+from asepsis.federation.remote import Remote, lost_by, too_few, waiting
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +30,8 @@ class Sent:
 
     ``homes`` is what all hospitals keep for themselves; those ``afresh`` threw it away.
     ``measured`` is what each measured while it trained, whatever it says of it in ``replies``.
+    ``lost`` did not answer as asked; ``void`` says why too few are left. ``apart``: updates wait at
+    hospitals, and rows are empty.
     """
 
     homes: State
@@ -39,6 +43,9 @@ class Sent:
     crafted: dict[str, float]
     protected: tuple[StageReport, ...]
     seconds: dict[str, float]
+    lost: Mapping[int, str] = field(default_factory=dict)
+    void: str | None = None
+    apart: Apart | None = None
 
 
 def updates(
@@ -59,13 +66,34 @@ def updates(
         )
         facts = replace(facts, rule=rule)
     announced = federation.pipeline.announce(state.pipeline)
-    exempt = () if federation.threat.attested and not _crafts(federation) else hostile
-    jobs = federation.jobs(cohort, hostile, facts.round, state.homes)
+    # What hospitals that are apart do to their updates, hostile ones too, is done there.
+    apart = engine.apart if isinstance(engine, Remote) else None
+    bound_all = federation.threat.attested and not _crafts(federation)
+    exempt = () if bound_all or apart is not None else hostile
+    jobs = federation.jobs(cohort, hostile, facts.round, state.homes, apart=apart is not None)
     jobs = [job if job.client in exempt else replace(job, told=announced) for job in jobs]
-    replies = trained(engine, state.row, told, jobs)
+    replies, lost = trained(engine, state.row, told, jobs)
     homes = kept(state.homes, replies)
     afresh = tuple(reply.client for reply in replies if reply.afresh)
     training = time.perf_counter() - started
+    void = too_few(engine, len(replies), len(jobs))
+    if apart is not None:
+        spent = {"training": training}
+        reports, measured = reports_of(federation, replies), measured_by(replies)
+        return Sent(
+            homes,
+            afresh,
+            measured,
+            state.attack,
+            replies,
+            hostile,
+            {},
+            reports,
+            spent,
+            lost,
+            void,
+            apart,
+        )
 
     minds, own, notes = hospitals.train(federation, state.attack, cohort, hostile, facts, told)
 
@@ -76,15 +104,24 @@ def updates(
 
     own = [reply if reply.client in exempt else bound(reply) for reply in own]
     replies = sorted([*replies, *own], key=lambda reply: reply.client)
-    measured = {reply.client: reply.measured for reply in replies}
+    measured = measured_by(replies)
     reports = reports_of(federation, replies)
-    minds, replies, crafted = hospitals.craft(federation, minds, replies, hostile, facts, told)
+    acting = tuple(client for client in hostile if client not in lost)
+    minds, replies, crafted = hospitals.craft(federation, minds, replies, acting, facts, told)
     if exempt:
         after = [bound(reply) if reply.client in exempt else reply for reply in replies]
         replies = after if federation.threat.attested else saying(replies, after)
     replies = hospitals.report(federation, replies, hostile)
     seconds = {"training": training, "attack": time.perf_counter() - started - training}
-    return Sent(homes, afresh, measured, minds, replies, hostile, notes | crafted, reports, seconds)
+    crafted = notes | crafted
+    return Sent(
+        homes, afresh, measured, minds, replies, hostile, crafted, reports, seconds, lost, void
+    )
+
+
+def measured_by(replies: list[Reply]) -> dict[int, Mapping[str, float]]:
+    """Return what hospitals measured while they trained, of those who say so."""
+    return {reply.client: reply.measured for reply in replies if reply.measured}
 
 
 def kept(homes: State, replies: list[Reply]) -> State:
@@ -110,14 +147,20 @@ def _crafts(federation: Federation) -> bool:
 
 def trained(
     engine: Engine, row: Tensor, told: Mapping[int, Tensor], jobs: list[Job]
-) -> list[Reply]:
-    """Train every job from the row that its hospital received: one group for each such row."""
+) -> tuple[list[Reply], dict[int, str]]:
+    """Train every job from the row that its hospital received: one group for each such row.
+
+    Returns:
+        The replies, and who did not answer as asked, with the reason.
+    """
     rest = [job for job in jobs if job.client not in told]
     replies = engine.train(row, rest) if rest else []
+    lost = lost_by(engine) if rest else {}
     for job in jobs:
         if job.client in told:
             replies += engine.train(told[job.client], [job])
-    return sorted(replies, key=lambda reply: reply.client)
+            lost |= lost_by(engine)
+    return sorted(replies, key=lambda reply: reply.client), lost
 
 
 def carried(
@@ -128,8 +171,12 @@ def carried(
     told: Mapping[int, Tensor],
     round_: int,
     tap: Tap | None = None,
+    apart: Apart | None = None,
 ) -> Carried:
-    """Let the channel carry what hospitals send, past whoever sits on the wire."""
+    """Let the channel carry what hospitals send, past whoever sits on the wire.
+
+    Where hospitals are ``apart``, their rows come from there.
+    """
     if not replies and getattr(federation.pipeline.rule, "answers_nobody", False):
         # Nobody was drawn: a mechanism that did nothing now would tell everybody so.
         return Carried(Summed(0, torch.zeros_like(row), 1.0))
@@ -143,5 +190,10 @@ def carried(
         received={i: fingerprint(told[i]) if i in told else usual for i in cohort.drawn},
         experiment=federation.name,
         tap=tap,
+        apart=apart,
     )
-    return federation.pipeline.transport.deliver(individual(replies), channel)
+    transport = federation.pipeline.transport
+    if apart is not None:
+        assert isinstance(transport, Gathers)
+        return transport.deliver(waiting(federation, replies), channel)
+    return transport.deliver(individual(replies), channel)
