@@ -12,6 +12,7 @@ from asepsis.assess.spec import AssessSpec
 from asepsis.core.errors import StoreError
 from asepsis.experiments.spec import digest
 from asepsis.experiments.store import write_atomic
+from asepsis.report.shelf_assessments import LARGEST_DIARY, read_plain
 
 NAME = "progress.json"
 
@@ -43,9 +44,9 @@ class Diary:
                 fix="go on with --resume, or choose another place with --out DIR",
             )
         try:
-            table = json.loads(path.read_text(encoding="utf-8"))
+            table = json.loads(read_plain(path, LARGEST_DIARY) or b"")
             known = cls(path, str(table["asked"]), float(table["spent"]), dict(table["decisions"]))
-        except (ValueError, KeyError, TypeError, OSError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise StoreError("damaged", place=str(path), fix="choose another --out DIR") from None
         if known.asked != asked:
             raise StoreError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from asepsis.core.errors import ConfigError, did_you_mean
+from asepsis.defenses.audit.files import plain_file
+from asepsis.experiments.library import parsed_toml
 from asepsis.experiments.spec import (
     Component,
     FederationSpec,
@@ -130,17 +131,17 @@ def load_assessment(path: Path, overrides: Mapping[str, Any] | None = None) -> A
         ConfigError: no such file, no TOML, or it does not fit; every problem is reported.
     """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=plain_file) as file:
             text = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        reason = error.strerror or "cannot be read"
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
         fix = "write one with: asepsis init"
         raise ConfigError(reason, place=str(path), fix=fix) from None
     if len(text) > MOST_BYTES:
         raise ConfigError("larger than any assessment", place=str(path), fix="at most 1 MiB")
     try:
-        table = tomllib.loads(text.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        table = parsed_toml(text.decode(), str(path))
+    except UnicodeDecodeError as error:
         raise ConfigError(f"no TOML: {error}", place=str(path)) from None
     return assessment_of({**table, **dict(overrides or {})})
 

@@ -132,7 +132,7 @@ def _built(name: str, options: list[str] | None) -> Any:
             raise ConfigError("not key=value", place="--set", got=item)
         try:
             spec[key] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):  # no TOML, or an endless number
             spec[key] = text
     return build("dataset", spec)
 

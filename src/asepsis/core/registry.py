@@ -26,6 +26,8 @@ from asepsis.core.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
 
+MOST_PROBLEMS = 50
+"""So many are told: a table of nothing but unknown keys is not searched for what was meant."""
 _MEMBER = re.compile(
     r"(constrained-|function-|tuple\[|list\[|dict\[|literal\[)|(int|float|str|bool)$"
 )
@@ -242,8 +244,9 @@ def problems(error: ValidationError, place: str, names: Mapping[str, list[str]])
 
     ``names`` holds the options that exist, by the table they belong to (``""`` is the top).
     """
-    lines = []
-    for item in _own(error):
+    lines: list[str] = []
+    found = _own(error)
+    for item in found[:MOST_PROBLEMS]:
         where = ".".join([part for part in (place, *map(str, item["loc"])) if part])
         if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
             tables = [str(part) for part in item["loc"][:-1] if str(part) in names]
@@ -253,7 +256,8 @@ def problems(error: ValidationError, place: str, names: Mapping[str, list[str]])
             got = "" if item["type"] == "missing" else f"; got {item['input']!r}"[:120]
             message = item["msg"].removeprefix("Value error, ")
             lines.append(f"{where}: {message[0].lower()}{message[1:]}{got}")
-    return lines
+    more = len(found) - MOST_PROBLEMS
+    return [*lines, f"and {more} more problems"] if more > 0 else lines
 
 
 def _own(error: ValidationError) -> list[ErrorDetails]:

@@ -66,6 +66,8 @@ def read_dicom(file: Path, place: str) -> Picture:
         MissingExtraError: pydicom is not installed.
     """
     package = pydicom()
+    if not file.is_file():  # a pipe would be waited for, forever
+        raise DataError("not a plain file", place=place)
     if file.stat().st_size > MOST_BYTES:
         raise DataError(f"over {MOST_BYTES} bytes", place=place)
     with warnings.catch_warnings():

@@ -68,7 +68,7 @@ def find(source: Source, path: str | None = None) -> Path | None:
     root = data_dir()
     near = [] if root is None else [root / source.layout, *(root / name for name in source.names)]
     for place in [*near, *(cache_dir() / name for name in source.names)]:
-        if place.exists():
+        if _there(place):
             return place
     return None
 
@@ -98,9 +98,14 @@ def existing(path: str) -> Path:
         DataError: there is nothing.
     """
     place = Path(path).expanduser()
-    if not place.exists():
+    if not _there(place):
         raise DataError("there is no such file", place=path, fix="check the option 'path'")
     return place
+
+
+def _there(place: Path) -> bool:
+    """Whether there is a file or a folder; a pipe in its place would be waited for, forever."""
+    return place.is_file() or place.is_dir()
 
 
 def md5_of(path: Path) -> str:

@@ -41,10 +41,10 @@ def load_guarded(component: DatasetComponent) -> Dataset:
     """Load a data set; where it is a user's own, no error names a file or repeats a value.
 
     Raises:
-        DataError: the data cannot be had.
+        DataError: the data cannot be had, or are not what their card says.
     """
     if not is_private(component):
-        return component.load()
+        return _load_public(component)
     named = {option: getattr(component, option, None) for option in file_options(component)}
     given = {option: text for option, text in named.items() if isinstance(text, str)}
     try:
@@ -57,6 +57,20 @@ def load_guarded(component: DatasetComponent) -> Dataset:
             place="dataset",
             fix="load them with Python to see it",
         ) from None
+
+
+def _load_public(component: DatasetComponent) -> Dataset:
+    """Load data whose files may have been damaged, or replaced, since they were published."""
+    try:
+        return component.load()
+    except AsepsisError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"the data are not what their card says ({type(error).__name__}: {error})",
+            place="dataset",
+            fix="fetch them again",
+        ) from error
 
 
 def _without_files(error: AsepsisError, given: Mapping[str, str]) -> AsepsisError:

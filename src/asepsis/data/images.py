@@ -98,6 +98,8 @@ class _Reader:
 
     def __call__(self, file: Path) -> Any:
         pillow = self.pillow
+        if not file.is_file():  # a pipe would be waited for, forever
+            raise DataError("not a plain file", place=str(file))
         try:
             with pillow.open(file, formats=FORMATS) as image:
                 _check(image, file)

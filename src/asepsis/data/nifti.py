@@ -77,6 +77,8 @@ def read_scan(file: Path, place: str) -> Scan:
     """
     package = nibabel()
     errors = (*_BROKEN, package.spatialimages.HeaderDataError)
+    if not file.is_file():  # a pipe would be waited for, forever
+        raise DataError("not a plain file", place=place)
     opened = gzip.open if file.suffix == ".gz" else open
     try:
         with cast("IO[bytes]", opened(file, "rb")) as stream:

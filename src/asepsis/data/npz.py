@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
 import os
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -16,7 +19,17 @@ from asepsis.core.errors import DataError, did_you_mean
 from asepsis.core.samples import Array
 
 MAX_GIB = 8.0
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError)
+MOST_WORDS = 200
+"""Of an error's text, which may repeat what the file says."""
+BAD_ARRAY = (
+    *(EOFError, OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError),
+    *(SyntaxError, tokenize.TokenError, RecursionError, MemoryError),
+)
+"""What a damaged NumPy header makes of those who read it."""
+_BROKEN = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, RuntimeError),  # encrypted, too
+    *BAD_ARRAY,
+)
 
 
 def max_bytes() -> int:
@@ -65,6 +78,8 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     Raises:
         DataError: it is none, or cannot be read.
     """
+    if not path.is_file():  # a pipe would be waited for, forever
+        raise DataError("there is no such file", place=str(path))
     try:
         return zipfile.ZipFile(path)
     except _BROKEN as error:
@@ -121,8 +136,9 @@ def _hint(key: str, members: Mapping[str, object]) -> str:
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
+    words = (str(error).strip().splitlines() or [""])[0][:MOST_WORDS] or type(error).__name__
     return DataError(
-        f"damaged or not the kind of file its name says ({error})",
+        f"damaged or not the kind of file its name says ({words})",
         place=str(path),
         fix="delete it and fetch it again",
     )

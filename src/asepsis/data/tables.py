@@ -44,9 +44,8 @@ def read_csv(
     """
     import pandas as pd
 
-    if file is None and place.stat().st_size > MAX_BYTES:
-        raise DataError("too large", place=str(place), got=f"over {MAX_BYTES} bytes")
     if file is None:
+        _check_file(place)
         _check_header_line(place)
     try:
         columns = list(pd.read_csv(place if file is None else file, nrows=0, index_col=False))
@@ -68,6 +67,13 @@ def read_csv(
     if len(table) == 0:
         raise DataError("there is no row below the header", place=str(place))
     return table
+
+
+def _check_file(place: Path) -> None:
+    if not place.is_file():  # a pipe would be waited for, forever
+        raise DataError("there is no such file", place=str(place))
+    if place.stat().st_size > MAX_BYTES:
+        raise DataError("too large", place=str(place), got=f"over {MAX_BYTES} bytes")
 
 
 def _check_header_line(place: Path) -> None:
@@ -151,9 +157,8 @@ def read_header(place: Path) -> tuple[str, ...]:
     """Return the names of a CSV file's columns; none where it is too large or not readable."""
     import pandas as pd
 
-    if place.stat().st_size > MAX_BYTES:
-        return ()
     try:
+        _check_file(place)
         _check_header_line(place)
         columns = pd.read_csv(place, nrows=0, index_col=False).columns
     except (*_BROKEN, DataError):

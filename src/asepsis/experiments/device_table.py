@@ -12,7 +12,7 @@ from asepsis.core.errors import StoreError
 from asepsis.experiments.devices import DeviceCost, device_cost
 from asepsis.experiments.patients import message_of
 from asepsis.experiments.spec import Strict
-from asepsis.experiments.store import Store, guarded, write_atomic
+from asepsis.experiments.store import Store, contents, write_atomic
 from asepsis.experiments.version import code_version
 
 if TYPE_CHECKING:
@@ -47,10 +47,9 @@ def read_devices(store: Store) -> tuple[Measured, ...]:
         StoreError: the file is damaged or too large.
     """
     path = store.devices
-    if not path.exists():
+    content = contents(path, LARGEST)
+    if content is None:
         return ()
-    with guarded(path):
-        content = path.read_bytes() if path.stat().st_size <= LARGEST else b""
     try:
         return _Table.model_validate_json(content, strict=True).costs
     except ValidationError:

@@ -10,16 +10,16 @@ from typing import Any
 from asepsis.core.errors import StoreError
 from asepsis.core.registry import entries
 from asepsis.defenses.audit.findings import Finding
-from asepsis.defenses.audit.reading import HeadLine
+from asepsis.defenses.audit.reading import LARGEST_LEDGER, HeadLine
 from asepsis.defenses.audit.verify import Verdict, verify_ledger
 from asepsis.experiments.spec import digest
 from asepsis.experiments.store import (
     Line,
     Store,
     append_lines,
+    contents,
     encode,
     footer_of,
-    guarded,
     read_record,
     rounds_of,
     write_lines,
@@ -45,10 +45,7 @@ class Book:
         """
         if self.audit is None or self.path is None:
             return
-        lines: list[bytes] = []
-        if self.path.exists():
-            with guarded(self.path):
-                lines = self.path.read_bytes().split(b"\n")
+        lines = (contents(self.path, LARGEST_LEDGER) or b"").split(b"\n")
         try:
             kept = self.audit.kept(state.audit, lines)
         except StoreError as error:

@@ -6,16 +6,22 @@ A study is one file, ``NAME.toml``, or a folder with a file for every profile: `
 
 from __future__ import annotations
 
+import re
 import tomllib
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from asepsis.core.errors import ConfigError, did_you_mean
+from asepsis.defenses.audit.files import plain_file
 
 DEFAULT_PROFILE = "quick"
 LARGEST_FILE = 1 << 20
+MOST_PARTS = 16
+_PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
+_ENDLESS = re.compile(rf"(?<![\w-])(?:{_PART}){{{MOST_PARTS},}}")
+"""A dotted key beyond any use: the time to read one grows with the square of its parts."""
 
 
 def studies() -> list[str]:
@@ -39,7 +45,7 @@ def read_toml(name: str, profile: str | None = None) -> dict[str, Any]:
         ConfigError: there is none, it has no such profile, or it is not valid TOML.
     """
     text, place = study_text(name, profile)
-    return _parsed(text, place)
+    return parsed_toml(text, place)
 
 
 def study_text(name: str, profile: str | None = None) -> tuple[str, str]:
@@ -97,20 +103,33 @@ def _profiles(found: Traversable) -> dict[str, Traversable]:
     return {name: tables[name] for name in dict.fromkeys([*first, *tables])}
 
 
+def _opened(item: Traversable) -> IO[bytes]:
+    return open(item, "rb", opener=plain_file) if isinstance(item, Path) else item.open("rb")
+
+
 def _text(item: Traversable, place: str) -> str:
     try:
-        with item.open("rb") as file:
+        with _opened(item) as file:
             content = file.read(LARGEST_FILE + 1)
         if len(content) > LARGEST_FILE:
             raise ConfigError("the file is too large for an experiment", place=place)
         return content.decode()
-    except OSError as error:
-        raise ConfigError(f"cannot read the file ({error.strerror})", place=place) from None
     except UnicodeDecodeError:
         raise ConfigError("not a text file", place=place, fix="TOML is UTF-8") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot read the file ({reason})", place=place) from None
 
 
-def _parsed(text: str, place: str) -> dict[str, Any]:
+def parsed_toml(text: str, place: str) -> dict[str, Any]:
+    """Parse TOML that a stranger may have written.
+
+    Raises:
+        ConfigError: it is none, or a key has so many parts that reading it would take minutes.
+    """
+    if _ENDLESS.search(text):
+        fix = f"at most {MOST_PARTS} parts"
+        raise ConfigError("not valid TOML: a key has too many parts", place=place, fix=fix)
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Figures = dict[str, float]
 Table = dict[str, Any]
@@ -32,7 +32,15 @@ class _Resolved(_Part):
 
 
 class _Begun(_Part):
-    resolved: _Resolved
+    """A run that could not be put together was never resolved, and by no code it was played."""
+
+    resolved: _Resolved = Field(default_factory=_Resolved.model_construct)
+
+    @model_validator(mode="after")
+    def _resolved_where_played(self) -> _Begun:
+        if "code" in (self.model_extra or {}) and "resolved" not in self.model_fields_set:
+            raise ValueError("no resolved specification")
+        return self
 
 
 class _Stage(_Part):
@@ -118,7 +126,7 @@ class _Footer(_Part):
     observed: Table | None = None
 
 
-_KINDS = {"header": _Header, "round": _Played, "footer": _Footer}
+_KINDS: dict[str, type[_Part]] = {"header": _Header, "round": _Played, "footer": _Footer}
 
 
 def misshapen(line: Table, after: str | None = None) -> str:

@@ -385,4 +385,7 @@ def _cell(item: dict[str, Any]) -> Cell:
     spec: Experiment = parse(Experiment, item.pop("spec"))
     if not DIGEST.fullmatch(item.setdefault("known", "")):
         raise KeyError("known")  # it becomes a file's name
+    names = (item["scenario"], item["attack"], item["defense"], *item["labels"].values())
+    if not all(isinstance(name, str) for name in names) or item["seed"] != spec.seed:
+        raise TypeError("a cell's labels are texts, and its seed is that of its experiment")
     return Cell(**{**item, "labels": tuple(item["labels"].items())}, spec=spec)

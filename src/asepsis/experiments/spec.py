@@ -327,7 +327,14 @@ def parse(model: type[Strict], data: Mapping[str, Any], place: str = "") -> Any:
         ConfigError: one line for every problem, with its place.
     """
     try:
-        return model.model_validate_json(json.dumps(dict(data), default=str), strict=True)
+        text = json.dumps(dict(data), default=str)
+    except (ValueError, RecursionError):  # a number of thousands of digits, tables in tables
+        fix = "use shorter numbers, and fewer tables in tables"
+        raise ConfigError(
+            "too large a number, or nested too deeply", place=place or None, fix=fix
+        ) from None
+    try:
+        return model.model_validate_json(text, strict=True)
     except ValidationError as error:
         raise ConfigError("\n".join(problems(error, place, _fields(model)))) from None
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from asepsis.core.contracts import Attack, Evolving
+from asepsis.core.errors import StoreError
 from asepsis.core.registry import lookup
 from asepsis.experiments.spec import Component, Experiment
 from asepsis.experiments.store import Store, guarded, read_tensors, write_tensors
@@ -49,6 +50,12 @@ class Trace:
         if self._folder is None or self._writes:
             return None
         kept = read_tensors(self._file(round_))
+        if kept is not None and "row" not in kept:
+            raise StoreError(
+                "the file holds no model",
+                place=str(self._file(round_)),
+                fix="delete it and run again with --resume",
+            )
         return None if kept is None else kept["row"]
 
     def _file(self, round_: int) -> Path:

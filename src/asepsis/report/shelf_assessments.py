@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from asepsis.defenses.audit.files import plain_file
 from asepsis.report.wording import without_paths
 
 REPORT = "report.html"
@@ -77,16 +77,16 @@ def _table(path: Path) -> object:
 
 def read_plain(path: Path, largest: int) -> bytes | None:
     """Read a file; ``None`` without one that is plain, no link, and of bearable size."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
-        handle = os.open(path, flags)
+        with open(path, "rb", opener=_no_link) as file:
+            size = os.fstat(file.fileno()).st_size
+            return file.read(size) if size <= largest else None
     except OSError:
         return None
-    with os.fdopen(handle, "rb") as file:
-        about = os.fstat(handle)
-        if not stat.S_ISREG(about.st_mode) or about.st_size > largest:
-            return None
-        return file.read(largest)
+
+
+def _no_link(path: str, flags: int) -> int:
+    return plain_file(path, flags | getattr(os, "O_NOFOLLOW", 0))
 
 
 def report_in(place: Path) -> bytes | None:

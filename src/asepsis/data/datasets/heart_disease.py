@@ -92,6 +92,8 @@ def _content(place: Path, hospital: str) -> bytes:
         with open_zip(place) as archive:
             return read_member(archive, name, place, _LIMIT)
     try:
+        if not (place / name).is_file():  # a pipe would be waited for, forever
+            raise DataError(f"there is no {name}", place=str(place))
         with (place / name).open("rb") as file:
             return file.read(_LIMIT)
     except OSError as error:
