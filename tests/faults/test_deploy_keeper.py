@@ -110,7 +110,8 @@ def test_who_ends_is_said_with_its_last_words() -> None:
     with processes() as kept:
         kept.lasting.add("link")
         kept.start("link", ["sh", "-c", "echo the port is taken; exit 3"], ENV)
-        kept.wait(10)
+        while "link" not in kept.ended:
+            kept.wait(0.1)
         with pytest.raises(ProcessError, match=r"(?s)link ended: exit code 3.*the port is taken"):
             kept.check()
 

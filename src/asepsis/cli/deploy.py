@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,21 +15,24 @@ from asepsis.cli.results import (
     Json,
     Name,
     Profile,
+    Pseudonyms,
     Resume,
     Seeds,
     Settings,
+    again,
     assignments,
     folder_of,
     shown_name,
     tell,
 )
-from asepsis.core.errors import ConfigError
+from asepsis.core.errors import ConfigError, shown
 
 if TYPE_CHECKING:
     from asepsis.deploy.app import App
     from asepsis.experiments.plan import Plan
+    from asepsis.experiments.run import RunOptions
 
-ENGINE = "serial"
+ENGINE = "flower"
 
 
 def deploy(
@@ -48,6 +52,7 @@ def deploy(
         Path | None, typer.Option(help="With --local: results folder, as for asepsis run.")
     ] = None,
     resume: Resume = False,
+    pseudonyms: Pseudonyms = False,
     json_: Json = False,
 ) -> None:
     """Write a Flower app that plays an experiment between machines, or rehearse it here.
@@ -55,8 +60,10 @@ def deploy(
     The app needs the extra \\[flower] on every machine. docs/deploy.md says what each side starts,
     opens and trusts.
     """
+    from asepsis.experiments.run import RunOptions
+
     plan = planned(name, profile, seeds, assignments(settings))
-    if local is None and (out or resume or json_):
+    if local is None and (out or resume or pseudonyms or json_):
         raise ConfigError(
             "results are written with --local", place="deploy", fix="name the app folder with --app"
         )
@@ -64,7 +71,8 @@ def deploy(
         folder = app or Path(f"{shown_name(plan.study)}-app")
         typer.echo(f"{write(plan, folder).folder}: read README.md there")
         return
-    _rehearse(plan, local, app, out or folder_of(shown_name(plan.study), resume), resume, json_)
+    how = RunOptions(engine=ENGINE, resume=resume, pseudonyms=pseudonyms)
+    _rehearse(plan, local, app, out, how, json_)
 
 
 def certificates(
@@ -122,14 +130,52 @@ def written(plan: Plan, folder: Path | None) -> Iterator[App]:
         yield write(plan, Path(made) / "app")
 
 
+def elsewhere(
+    name: str,
+    profile: str | None,
+    seeds: int | None,
+    chosen: dict[str, Any],
+    link: Link,
+    out: Path | None,
+    *,
+    resume: bool = False,
+    pseudonyms: bool = False,
+    json_: bool = False,
+) -> None:
+    """Play a study on a SuperLink that is up; show its results where they are on this machine."""
+    from asepsis.deploy.remote import connection, is_here, submit
+    from asepsis.deploy.texts import Settings
+
+    superlink = connection(link.address, link.authority, insecure=link.insecure)
+    plan = planned(name, profile, seeds, chosen)
+    here = is_here(link.address)
+    place = (out or folder_of(shown_name(plan.study), resume)).absolute() if here else out
+    settings = Settings("" if place is None else str(place), resume, pseudonyms)
+    with written(plan, None) as app, _going_on(out, place):
+        submit(superlink, app, settings, _say)
+    if place is None or not (here and (place / "study.json").exists()):
+        typer.echo("The records are on the SuperLink's machine: asepsis report FOLDER there.")
+        return
+    _show(place, json_)
+
+
+@dataclass(frozen=True)
+class Link:
+    """A SuperLink as it is named on the command line."""
+
+    address: str
+    authority: Path | None
+    insecure: bool
+
+
 def _rehearse(
-    plan: Plan, sites: int, app: Path | None, results: Path, resume: bool, json_: bool
+    plan: Plan, sites: int, app: Path | None, out: Path | None, how: RunOptions, json_: bool
 ) -> None:
     from asepsis.api import prepare
     from asepsis.deploy.app import sites_of
     from asepsis.deploy.local import local
-    from asepsis.experiments.results import load_results
-    from asepsis.experiments.run import RunOptions
+    from asepsis.deploy.texts import Settings
+    from asepsis.experiments.patients import screened
 
     count = sites_of(plan)
     if sites != count:
@@ -139,15 +185,32 @@ def _rehearse(
             got=sites,
             fix=f"use --local {count}, or --set federation.hospitals={sites}",
         )
-    prepare(plan, results, RunOptions(engine=ENGINE, resume=resume))
+    place = out or folder_of(shown_name(plan.study), how.resume)
+    prepare(screened(plan, pseudonyms=how.pseudonyms), place, how)
+    settings = Settings(str(place.resolve()), how.resume, how.pseudonyms)
+    with _going_on(out, place), written(plan, app) as made, local(sites, _say) as up:
+        up.play(made, settings, _say)
+    _show(place, json_)
+
+
+@contextmanager
+def _going_on(out: Path | None, place: Path | None) -> Iterator[None]:
+    """Say how to go on after Ctrl-C."""
     try:
-        with written(plan, app) as made, local(sites, _say) as up:
-            up.play(made, results, resume=resume, tell=_say)
+        yield
     except KeyboardInterrupt:
-        typer.echo(f"asepsis: stopped; go on with --resume --out {results}", err=True)
+        typer.echo(f"asepsis: stopped; go on with: {again(out, place)}", err=True)
         raise typer.Exit(130) from None
-    tell(load_results(results), results, json_)
+
+
+def _show(place: Path, json_: bool) -> None:
+    from asepsis.experiments.results import load_results
+
+    results = load_results(place)
+    tell(results, place, json_)
+    if all(run.footer["status"] in ("error", "missing") for run in results.runs):
+        raise ConfigError("no run ended with figures", place=str(place))
 
 
 def _say(line: str) -> None:
-    typer.echo(line, err=True)
+    typer.echo(shown(line), err=True)

@@ -34,7 +34,7 @@ Profile = Annotated[
 Seeds = Annotated[int | None, typer.Option(min=1, help="Number of seeds, 0 to N-1.")]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Worker processes; all cores by default.")]
 Device = Annotated[str, typer.Option(help="Where training runs: cpu, cuda, ...")]
-Engine = Annotated[str, typer.Option(help="serial, threads, pool or batched.")]
+Engine = Annotated[str, typer.Option(help="serial, threads, pool, batched or flower.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="key=value, e.g. federation.rounds=50.")
 ]
@@ -59,6 +59,14 @@ WithoutToken = Annotated[
     bool,
     typer.Option("--cluster-without-token", help="The cluster is on loopback and has no token."),
 ]
+Superlink = Annotated[
+    str | None,
+    typer.Option(help="With --engine flower: a running SuperLink, HOST:PORT; docs/deploy.md."),
+]
+Authority = Annotated[
+    Path | None, typer.Option("--root-certificates", help="The SuperLink's authority (ca.crt).")
+]
+Insecure = Annotated[bool, typer.Option("--insecure", help="The SuperLink has no TLS.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, no tables.")]
 
@@ -79,14 +87,43 @@ def run(
     shard: ShareOf = None,
     cluster: ClusterAt = None,
     cluster_without_token: WithoutToken = False,
+    superlink: Superlink = None,
+    root_certificates: Authority = None,
+    insecure: Insecure = False,
     json_: Json = False,
 ) -> None:
     """Run a study or an experiment: attack, defend, measure, report."""
     chosen = assignments(settings)
+    if superlink is not None:
+        from asepsis.cli.deploy import Link, elsewhere
+
+        link = Link(superlink, root_certificates, insecure)
+        _refuse_beside(superlink, engine, device, [estimate, trust_code, shard, cluster])
+        flags = {"resume": resume, "pseudonyms": pseudonyms, "json_": json_}
+        elsewhere(name, profile, seeds, chosen, link, out, **flags)
+        return
+    if root_certificates is not None or insecure:
+        raise ConfigError("no SuperLink is named", place="run", fix="give --superlink HOST:PORT")
     with trusting_code(trust_code):
         how = (seeds, jobs, device, engine, out, resume, estimate, json_, pseudonyms)
         where = (shard, cluster, cluster_without_token)
         _perform(name, profile, chosen, *how, *where)
+
+
+def _refuse_beside(superlink: str, engine: str, device: str, others: list[object]) -> None:
+    if engine != "flower":
+        raise ConfigError(
+            "a SuperLink is for the engine flower",
+            place="--superlink",
+            got=superlink,
+            fix="add --engine flower",
+        )
+    if device != "cpu" or any(others):
+        raise ConfigError(
+            "--device, --estimate, --trust-code, --shard and --cluster are for this machine",
+            place="--superlink",
+            got=superlink,
+        )
 
 
 def sweep(
@@ -225,7 +262,7 @@ def _perform(
         tell(results, folder, json_)
     except KeyboardInterrupt:
         begun = folder is not None and (folder / "study.json").exists()
-        way = f"; go on with: {_again(out, folder)}" if begun else " before anything was written"
+        way = f"; go on with: {again(out, folder)}" if begun else " before anything was written"
         typer.echo(f"asepsis: stopped{way}", err=True)
         raise typer.Exit(130) from None
     if all(run.footer["status"] in ("error", "missing") for run in results.runs):
@@ -245,7 +282,7 @@ def _foretell(plan: Plan, how: RunOptions, *, only: bool, json_: bool) -> None:
         typer.echo(f"{str(found)[:1].upper()}{str(found)[1:]}.", err=not only)
 
 
-def _again(out: Path | None, folder: Path | None) -> str:
+def again(out: Path | None, folder: Path | None) -> str:
     """Return the command that goes on with what this one began."""
     words = ["asepsis", *(DATASET.sub(r"\1...", word) for word in sys.argv[1:])]
     words += [] if out else ["--out", str(folder)]
@@ -287,8 +324,8 @@ def tell(results: Results, folder: Path, json_: bool, include_patient_data: bool
     path = write_report(results, page, include_patient_data=include_patient_data)
     if json_:
         rows = results.frame().to_dict(orient="records")
-        found = {"report": str(path), "runs": [_plain(row) for row in rows]}
-        found |= {"before_attack": asdict(saving)}
+        found: dict[str, Any] = {"report": str(path), "runs": [_plain(row) for row in rows]}
+        found["before_attack"] = asdict(saving)
         typer.echo(json.dumps(found, allow_nan=False))
         return
     print_results(results, Console())

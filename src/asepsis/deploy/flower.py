@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -171,14 +170,3 @@ def write_private(path: Path, text: str | bytes) -> Path:
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
         out.write(content)
     return path
-
-
-def settings(table: Mapping[str, str | bool | int]) -> str:
-    """Write an app's settings as Flower reads them from a file."""
-    return "".join(f"{name} = {_value(value)}\n" for name, value in table.items())
-
-
-def _value(value: str | bool | int) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return string(value) if isinstance(value, str) else str(value)

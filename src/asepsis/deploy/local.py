@@ -19,7 +19,7 @@ from asepsis.deploy import flower
 from asepsis.deploy.app import App
 from asepsis.deploy.certificates import NodeFiles, make_node, make_server
 from asepsis.deploy.processes import ProcessError, Processes, processes
-from asepsis.deploy.texts import SAID, site
+from asepsis.deploy.texts import SAID, Settings, site
 
 LINK, LINK_APPS, RUN = "superlink", "superlink-apps", "run"
 STARTING = 60.0
@@ -37,14 +37,13 @@ class Local:
     env: dict[str, str]
     nodes: tuple[NodeFiles, ...]
 
-    def play(self, app: App, results: Path, *, resume: bool, tell: Teller) -> None:
-        """Run an app to its end; its records are in ``results``.
+    def play(self, app: App, settings: Settings, tell: Teller) -> None:
+        """Run an app to its end.
 
         Raises:
             AsepsisError: the app refused or failed, or a process of the federation died.
         """
-        text = flower.settings({"results": str(results.resolve()), "resume": resume})
-        config = flower.write_private(self.kept.folder / "run.toml", text)
+        config = flower.write_private(self.kept.folder / "run.toml", settings.toml())
         self.kept.start(RUN, flower.submit(app.folder.resolve(), config), self.env)
         follow(self.kept, RUN, tell)
 

@@ -12,13 +12,14 @@ from asepsis.deploy import flower
 from asepsis.deploy.app import App
 from asepsis.deploy.local import RUN, STARTING, Teller, follow
 from asepsis.deploy.processes import Processes, processes
+from asepsis.deploy.texts import Settings
 
 NUMBER = re.compile(r"Successfully started run (\d+)")
 STOP = "stop"
 
 
-def submit(link: flower.Superlink, app: App, results: str, *, resume: bool, tell: Teller) -> None:
-    """Run an app on a SuperLink to its end; ``results`` is a place on that machine, or nothing.
+def submit(link: flower.Superlink, app: App, settings: Settings, tell: Teller) -> None:
+    """Run an app on a SuperLink to its end.
 
     A run that is left early is stopped there, too.
 
@@ -30,9 +31,7 @@ def submit(link: flower.Superlink, app: App, results: str, *, resume: bool, tell
         home = kept.folder / "flwr"
         flower.write_private(home / "config.toml", link.connection)
         env = flower.environment(home)
-        config = flower.write_private(
-            kept.folder / "run.toml", flower.settings({"results": results, "resume": resume})
-        )
+        config = flower.write_private(kept.folder / "run.toml", settings.toml())
         kept.start(RUN, flower.submit(app.folder.resolve(), config), env)
         over = False
         try:

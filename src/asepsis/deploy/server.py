@@ -5,16 +5,16 @@ from __future__ import annotations
 import socket
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from asepsis.core.errors import AsepsisError, StoreError, shown
 from asepsis.deploy.app import folder_of_app, plan_of, sites_of
 from asepsis.deploy.cells import Prompt, Same, announce
-from asepsis.deploy.texts import EXPERIMENT, SAID
+from asepsis.deploy.texts import EXPERIMENT, SAID, Settings
 from asepsis.engines import Wire
 from asepsis.experiments.locks import locked
+from asepsis.experiments.patients import screened
 from asepsis.experiments.plan import Cell, Plan
 from asepsis.experiments.resolve import hospitals_of
 from asepsis.experiments.results import plan_table
@@ -49,30 +49,30 @@ def say(line: str) -> None:
 def main(grid: Any, context: Any) -> None:
     """Play the experiment; what is wrong is told before it is raised."""
     try:
-        plan = plan_of(folder_of_app(sys.path) / EXPERIMENT)
-        store = Store(place_of(context.run_config, plan.study.name))
-        play(Prompt(grid), plan, store, resume=bool(context.run_config.get("resume", False)))
+        settings = Settings.of(context.run_config)
+        play(Prompt(grid), plan_of(folder_of_app(sys.path) / EXPERIMENT), settings)
     except AsepsisError as error:
         say("error: " + shown(error))
         raise
     say("end")
 
 
-def place_of(config: Mapping[str, Any], name: str) -> Path:
+def place_of(settings: Settings, name: str) -> Path:
     """Return where records are written: where the run was told to, else below this folder."""
-    asked = str(config.get("results", ""))
     made = Path("results") / name / time.strftime("%Y%m%d-%H%M%S")
-    return (Path(asked).expanduser() if asked else made).absolute()
+    return (Path(settings.results).expanduser() if settings.results else made).absolute()
 
 
-def play(grid: Any, plan: Plan, store: Store, *, resume: bool) -> None:
-    """Play all runs of a plan, one after another; the records are in the store.
+def play(grid: Any, plan: Plan, settings: Settings) -> None:
+    """Play all runs of a plan, one after another, and write their records.
 
     Raises:
         AsepsisError: hospitals are missing, or the folder cannot be used.
     """
+    plan = screened(plan, pseudonyms=settings.pseudonyms)
+    store = Store(place_of(settings, plan.study.name))
     store.check_place()
-    if store.used and not resume:
+    if store.used and not settings.resume:
         raise StoreError(
             "the folder already holds results",
             place=str(store.root),
@@ -82,18 +82,20 @@ def play(grid: Any, plan: Plan, store: Store, *, resume: bool) -> None:
     count = sites_of(plan)
     with locked(store.open().root):
         store.tidy()
-        store.write_plan(plan_table(plan, ENGINE))
+        store.write_plan(plan_table(plan, ENGINE, pseudonyms=settings.pseudonyms))
         for group in grouped(plan.cells):
             for cell in group:
-                _play_one(grid, cell, count, store, resume=resume)
+                _play_one(grid, cell, count, store, settings)
 
 
-def _play_one(grid: Any, cell: Cell, count: int, store: Store, *, resume: bool) -> None:
+def _play_one(grid: Any, cell: Cell, count: int, store: Store, settings: Settings) -> None:
     same = Same(code_version(), hospitals_of(cell.spec)[2])
     announce(grid, cell.digest, count, same, say)
     say(f"{_label(cell)}: all {count} hospitals are ready")
-    options = RunOptions(engine=ENGINE, resume=resume, wire=Wire(grid=grid))
-    run_group([cell], store, options, _listen)
+    how = RunOptions(
+        engine=ENGINE, resume=settings.resume, pseudonyms=settings.pseudonyms, wire=Wire(grid=grid)
+    )
+    run_group([cell], store, how, _listen)
 
 
 def _listen(progress: Progress) -> None:

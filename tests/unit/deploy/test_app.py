@@ -9,8 +9,7 @@ import pytest
 
 from asepsis.core.errors import ConfigError, StoreError
 from asepsis.deploy.app import app_name, folder_of_app, plan_of, sites_of, write_app
-from asepsis.deploy.flower import settings
-from asepsis.deploy.texts import site
+from asepsis.deploy.texts import Settings, site
 from asepsis.experiments.plan import Plan, plan_study, study_from
 from asepsis.report.toml_text import study_toml
 
@@ -65,8 +64,8 @@ def test_every_site_has_its_own_file(tmp_path: Path) -> None:
 def test_a_place_with_quotes_survives() -> None:
     odd = Path('/data/a "b"\\c = d')
     assert tomllib.loads(site(1, 2, odd))["data-root"] == str(odd)
-    written = settings({"results": str(odd), "resume": True})
-    assert tomllib.loads(written) == {"results": str(odd), "resume": True}
+    told = Settings(str(odd), resume=True)
+    assert Settings.of(tomllib.loads(told.toml())) == told
 
 
 def test_nothing_is_written_over(tmp_path: Path) -> None:
