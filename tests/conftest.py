@@ -13,7 +13,7 @@ import sklearn.datasets  # noqa: F401 (likewise)
 import torch
 from hypothesis import settings
 
-pytest_plugins = ["report_fixtures"]
+pytest_plugins = ["report_fixtures", "sampling"]
 
 # The same examples every time: a run that fails can be run again.
 settings.register_profile("seeded", derandomize=True, deadline=None)
