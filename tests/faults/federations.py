@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from wires import Wires, wires
 from asepsis.deploy import flower
 from asepsis.deploy.certificates import make_server
 from asepsis.deploy.processes import Processes, processes
+from asepsis.deploy.texts import SAID, site
 
 PLAIN = Path(__file__).with_name("plain_app")
 LINK = "superlink"
@@ -36,9 +37,26 @@ class Federation:
         """Start the plain app."""
         values = {"out": str(self.out), "nodes": self.count, **config}
         self.out.mkdir(exist_ok=True)
-        settings = flower.write_private(self.kept.folder / "run.toml", flower.settings(values))
-        argv = [*self.wires.at_server(), *flower.submit(PLAIN, settings)]
+        settings = flower.write_private(self.kept.folder / "run.toml", _settings(values))
+        argv = [*self.wires.at_server(), *_submit(PLAIN, settings)]
         self.kept.start("run", argv, self.env)
+
+    def play(self, app: Path, results: Path) -> None:
+        """Start an app of asepsis's own; what its server says is in ``told``."""
+        table = _settings({"results": str(results), "resume": False})
+        settings = flower.write_private(self.kept.folder / "run.toml", table)
+        self.kept.start("run", [*self.wires.at_server(), *_submit(app, settings)], self.env)
+
+    def told(self, *, until: str, seconds: float) -> list[str]:
+        """Wait until the app's server says something, or ends; return all it said."""
+        end = time.monotonic() + seconds
+        while True:
+            text = self.kept.log("run").read_text(errors="replace")
+            said = [line.partition(SAID)[2] for line in text.splitlines() if SAID in line]
+            if any(until in line or line == "end" or line.startswith("error") for line in said):
+                return said
+            assert time.monotonic() < end, self.said()
+            self.kept.wait(0.2)
 
     def rounds(self) -> list[dict[str, Any]]:
         place = self.out / "rounds.jsonl"
@@ -70,6 +88,15 @@ class Federation:
         return "\n".join(f"{log.name}\n{log.read_text()}" for log in self.kept.folder.glob("*.log"))
 
 
+def _settings(table: Mapping[str, Any]) -> str:
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in table.items())
+
+
+def _submit(app: Path, settings: Path) -> list[str]:
+    run = [flower.command("flwr"), "run", str(app), flower.CONNECTION]
+    return [*run, "--run-config", str(settings), "--stream"]
+
+
 @contextmanager
 def federation(
     count: int, out: Path, *, tls: bool, namespaces: bool = False
@@ -82,7 +109,7 @@ def federation(
         env = _link(kept, lines, port, tls=tls)
         _wait_for(kept, lines, port)
         for number in range(count):
-            _node(kept, lines, number, own[number], tls=tls)
+            _node(kept, lines, number, count, own[number], tls=tls)
         yield Federation(kept, lines, env, out, count)
 
 
@@ -111,18 +138,20 @@ def _link(kept: Processes, lines: Wires, port: int, *, tls: bool) -> dict[str, s
     return env
 
 
-def _node(kept: Processes, lines: Wires, number: int, own: int, *, tls: bool) -> None:
+def _node(kept: Processes, lines: Wires, number: int, count: int, own: int, *, tls: bool) -> None:
     safety = f"--root-certificates={kept.folder / 'keys' / 'ca.crt'}" if tls else "--insecure"
+    home = kept.folder / f"node-{number}"
+    config = flower.write_private(home / "site.toml", site(number, count))
     argv = [
         *lines.at_hospital(number),
         flower.command("flower-supernode"),
         safety,
         f"--superlink={lines.address(number)}",
-        f"--node-config=partition-id={number}",
+        f"--node-config={config}",
         f"--host={flower.LOOPBACK}",
         f"--port={own}",
     ]
-    env = flower.environment(kept.folder / f"node-{number}", **flower.EAGER)
+    env = flower.environment(home, **flower.EAGER)
     kept.start(f"node-{number}", argv, env)
 
 
