@@ -5,18 +5,21 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from asepsis.core.errors import ConfigError, StoreError
 from asepsis.core.trust import trusting_code
+from asepsis.experiments.cluster import Cluster, cluster_at, joined
 from asepsis.experiments.device_table import measure_devices
-from asepsis.experiments.locks import locked
+from asepsis.experiments.locks import locked, shared
 from asepsis.experiments.patients import screened
 from asepsis.experiments.plan import Plan, load_study, plan_study, study_from
 from asepsis.experiments.preflight import check_device, check_engine, check_plan
 from asepsis.experiments.results import Results, load_results, plan_table
 from asepsis.experiments.run import RunOptions
+from asepsis.experiments.shard import Shard
 from asepsis.experiments.sifting import sifted
 from asepsis.experiments.spec import Study
 from asepsis.experiments.store import Store
@@ -38,6 +41,8 @@ def run(
     resume: bool = False,
     trust_code: bool = False,
     pseudonyms: bool = False,
+    shard: str | None = None,
+    cluster: str | None = None,
     listener: Listener = lambda _: None,
 ) -> Results:
     """Run a study, an experiment file or an experiment given as a table.
@@ -55,6 +60,10 @@ def run(
         resume: go on in a folder that a stopped run left.
         trust_code: let networks of yours run (``model = {name = "module", ...}``).
         pseudonyms: call the sites "site 1", "site 2", ... in all that is written.
+        shard: run only share i of n, written ``i/n``, of the study; needs ``out``, and goes on
+            with whatever is there.
+        cluster: ``HOST:PORT`` of a Ray cluster of yours that asks for a token; ``jobs`` is then
+            how many groups of runs may be there at once.
         listener: called with progress.
 
     Returns:
@@ -78,7 +87,11 @@ def run(
     else:
         raise ConfigError("a table has no profiles", place="profile", got=profile)
     with trusting_code(trust_code):
-        return _run(study, jobs, engine, device, out, resume, pseudonyms, listener)
+        how = RunOptions(
+            engine=engine, device=device, jobs=jobs, resume=resume, pseudonyms=pseudonyms
+        )
+        where = Where.of(shard, cluster)
+        return _run(study, how, where, None if out is None else Path(out), listener)
 
 
 def sweep(
@@ -100,32 +113,66 @@ def sweep(
     return run(experiment, settings=settings, **options)
 
 
+@dataclass(frozen=True)
+class Where:
+    """Which share of a study is run, and whether on a cluster."""
+
+    shard: Shard | None = None
+    cluster: Cluster | None = None
+
+    @classmethod
+    def of(cls, shard: str | None, cluster: str | None, *, without_token: bool = False) -> Where:
+        """Read what was asked for.
+
+        Raises:
+            ConfigError: no share, no address, or a cluster without a token.
+        """
+        if shard is not None and cluster is not None:
+            fix = "leave --shard out: a cluster is given all runs, and those that are there stay"
+            raise ConfigError("either a share or a cluster", place="--shard", got=shard, fix=fix)
+        if without_token and cluster is None:
+            raise ConfigError("there is no cluster", place="--cluster-without-token")
+        return cls(
+            None if shard is None else Shard.parse(shard),
+            None if cluster is None else cluster_at(cluster, without_token=without_token),
+        )
+
+    def check(self, engine: str, out: Path | None) -> None:
+        """Refuse what cannot be done there.
+
+        Raises:
+            ConfigError: a share without a folder, or an engine that needs this machine.
+        """
+        if self.shard is not None and out is None:
+            fix = "say --out DIR: the same one for all shares, or one for each"
+            raise ConfigError("a share needs a place", place="--shard", got=self.shard, fix=fix)
+        if self.cluster is not None and engine not in ON_NODES:
+            fix = f"use {', '.join(ON_NODES)}"
+            raise ConfigError("does not run on a cluster", place="--engine", got=engine, fix=fix)
+
+
+HERE = Where()
+ON_NODES = ("serial", "threads", "pool", "batched")
+"""Engines of a node; all but the last are one process there, and bit-equal."""
+
+
 def _run(
-    study: Study,
-    jobs: int | None,
-    engine: str,
-    device: str,
-    out: str | Path | None,
-    resume: bool,
-    pseudonyms: bool,
-    listener: Listener,
+    study: Study, how: RunOptions, where: Where, out: Path | None, listener: Listener
 ) -> Results:
-    if jobs is not None and jobs < 1:
-        raise ConfigError("at least one process is needed", place="jobs", got=jobs, fix="use 1")
-    plan = sifted(plan_study(study), engine)
-    how = RunOptions(
-        engine=engine, device=device, jobs=jobs or 1, resume=resume, pseudonyms=pseudonyms
-    )
-    plan = screened(plan, pseudonyms=pseudonyms)
+    if how.jobs is not None and how.jobs < 1:
+        raise ConfigError("at least one process is needed", place="jobs", got=how.jobs, fix="use 1")
+    plan = sifted(plan_study(study), how.engine)
+    plan = screened(plan, pseudonyms=how.pseudonyms)
+    where.check(how.engine, out)
     if out is not None:
-        store = prepare(plan, Path(out), how)
-        return execute(plan, store, how, listener)
+        store = prepare(plan, out, how, where)
+        return execute(plan, store, how, listener, where)
     with tempfile.TemporaryDirectory(prefix="asepsis-") as folder:
-        store = prepare(plan, Path(folder), how)
-        return execute(plan, store, how, listener)
+        store = prepare(plan, Path(folder), how, where)
+        return execute(plan, store, how, listener, where)
 
 
-def prepare(plan: Plan, out: Path, how: RunOptions) -> Store:
+def prepare(plan: Plan, out: Path, how: RunOptions, where: Where = HERE) -> Store:
     """Refuse what cannot run; nothing is written yet.
 
     Raises:
@@ -134,8 +181,9 @@ def prepare(plan: Plan, out: Path, how: RunOptions) -> Store:
     """
     store = Store(out)
     store.check_place()
-    check_room(store, plan, how)
-    check_device(how.device)
+    check_room(store, plan, how, where)
+    if where.cluster is None:
+        check_device(how.device)
     if how.engine == "pool" and how.device != "cpu":
         raise ConfigError(
             "processes share a CPU only",
@@ -148,7 +196,7 @@ def prepare(plan: Plan, out: Path, how: RunOptions) -> Store:
     return store
 
 
-def check_room(store: Store, plan: Plan, how: RunOptions) -> None:
+def check_room(store: Store, plan: Plan, how: RunOptions, where: Where = HERE) -> None:
     """Refuse a folder whose results are not those that are gone on with.
 
     Raises:
@@ -156,7 +204,7 @@ def check_room(store: Store, plan: Plan, how: RunOptions) -> None:
     """
     if not store.used:
         return
-    if not how.resume:
+    if not how.resume and where.shard is None:
         raise StoreError(
             "the folder already holds results",
             place=str(store.root),
@@ -198,27 +246,40 @@ def check_same_names(store: Store, how: RunOptions) -> None:
 
 
 def execute(
-    plan: Plan, store: Store, how: RunOptions, listener: Listener = lambda _: None
+    plan: Plan,
+    store: Store,
+    how: RunOptions,
+    listener: Listener = lambda _: None,
+    where: Where = HERE,
 ) -> Results:
-    """Run a prepared plan in its results folder and return what it holds.
+    """Run a prepared plan, or a share of it, in its results folder; return what that holds.
 
     Raises:
         StoreError: another process is writing there, or the disk is full.
+        ConfigError: the cluster does not let us in.
     """
-    with locked(store.open().root):
-        check_room(store, plan, how)  # another process may have come and gone since it was prepared
-        store.tidy()
-        store.write_plan(plan_table(plan, how.engine, pseudonyms=how.pseudonyms))
+    shard = where.shard
+    root = store.open().root
+    held = locked(root) if shard is None else shared(root)
+    with held, joined(where.cluster) as bridge:
+        # Another process may have come and gone since it was prepared.
+        check_room(store, plan, how, where)
+        if shard is None:
+            store.tidy()  # what other shares are writing may be another machine's
+        if shard is None or not store.used:
+            store.write_plan(plan_table(plan, how.engine, pseudonyms=how.pseudonyms))
         run_plan(
             plan,
             store,
-            jobs=how.jobs or 1,
+            jobs=how.jobs if bridge else how.jobs or 1,
             engine=how.engine,
             device=how.device,
-            resume=how.resume,
+            resume=how.resume or shard is not None,
             pseudonyms=how.pseudonyms,
+            shard=shard,
+            bridge=bridge,
             listener=listener,
         )
-        if plan.study.devices:
+        if plan.study.devices and (shard is None or shard.number == 1):
             measure_devices(plan, store, pseudonyms=how.pseudonyms)
-        return load_results(store.root)
+        return load_results(root)

@@ -13,6 +13,7 @@ from asepsis.engines import make_engine
 from asepsis.experiments.plan import Cell, Plan
 from asepsis.experiments.resolve import resolve
 from asepsis.experiments.run import RunOptions
+from asepsis.experiments.saving import expected
 from asepsis.experiments.sweep import grouped
 from asepsis.federation.build import Scorer, assemble
 from asepsis.federation.federation import Federation, RoundState
@@ -36,12 +37,15 @@ class Estimate:
     rounds: int
     jobs: int
     untimed: int = 0
+    reused: int = 0
+    """Of the rounds those before an attack that another run will have played."""
 
     def __str__(self) -> str:
         """Say it in a sentence."""
         jobs = f"{self.jobs} job{'s' * (self.jobs != 1)}"
         text = f"about {duration(self.seconds)} on this machine with {jobs}"
-        text += f" ({self.runs:,} runs, {self.rounds:,} rounds)"
+        reused = f", {self.reused:,} of them reused" if self.reused else ""
+        text += f" ({self.runs:,} runs, {self.rounds:,} rounds{reused})"
         return text + (f"; {self.untimed} runs could not be timed" if self.untimed else "")
 
 
@@ -91,6 +95,7 @@ def estimate(plan: Plan, how: RunOptions) -> Estimate:
         rounds=sum(cell.spec.federation.rounds for cell in plan.cells),
         jobs=how.jobs or 1,
         untimed=sum(paces[_kind(cell)] is None for cell in plan.cells),
+        reused=expected(plan.cells).reused,
     )
 
 

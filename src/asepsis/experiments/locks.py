@@ -52,13 +52,27 @@ def locked(root: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _held(root: Path) -> Iterator[IO[bytes]]:
+def shared(root: Path) -> Iterator[None]:
+    """Hold a results folder beside others who hold it so; each run is still one process's alone.
+
+    Raises:
+        StoreError: a process has the folder for itself.
+    """
+    if fcntl is None:
+        yield
+        return
+    with _held(root, fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
+def _held(root: Path, how: int | None = None) -> Iterator[IO[bytes]]:
     path = root / FOLDER
     while True:
         with guarded(path):
             number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with open(number, "r+b", buffering=0) as handle:
-            if not _taken(fcntl.flock, number, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            if not _taken(fcntl.flock, number, (how or fcntl.LOCK_EX) | fcntl.LOCK_NB):
                 raise _busy(root, handle)
             if _is_there(path, number):  # else it was removed with its folder meanwhile
                 yield handle

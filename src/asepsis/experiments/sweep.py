@@ -1,114 +1,71 @@
-"""Run all cells of a plan: in this process, or in worker processes that share nothing but files."""
+"""Run the cells of a plan, or a share of them: here, in worker processes, or on a cluster."""
 
 from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty
 from typing import Any
 
 import torch
 
-from asepsis.core.errors import AsepsisError, StoreError
+from asepsis.core.errors import AsepsisError
 from asepsis.engines.processes import end_with_parent, interrupts_held
-from asepsis.experiments.identity import identity
-from asepsis.experiments.patients import message_of, pseudonyms_of, specified
+from asepsis.experiments.cells import Listener, Progress, grouped, run_group
+from asepsis.experiments.cluster import on_cluster
+from asepsis.experiments.cluster_child import Bridge
 from asepsis.experiments.plan import Cell, Plan
-from asepsis.experiments.run import Cancelled, RunOptions, run_experiment
-from asepsis.experiments.store import Record, Store, read_record
+from asepsis.experiments.run import Cancelled, RunOptions
+from asepsis.experiments.shard import Shard
+from asepsis.experiments.store import Store
 
+__all__ = ["Listener", "Progress", "grouped", "run_group", "run_plan"]
 
-@dataclass(frozen=True)
-class Progress:
-    """What happened: ``kind`` is ``round``, ``done`` or ``failed``."""
-
-    kind: str
-    cell: Cell
-    round: int = 0
-    message: str = ""
-
-
-Listener = Callable[[Progress], None]
+OWN_WORKERS = ("flower",)
+"""Engines that share ``jobs`` workers out within a run: their runs go one after another."""
 
 
 def run_plan(
     plan: Plan,
     store: Store,
     *,
-    jobs: int,
+    jobs: int | None,
     engine: str,
     device: str = "cpu",
     resume: bool = False,
     pseudonyms: bool = False,
+    shard: Shard | None = None,
+    bridge: Bridge | None = None,
     listener: Listener = lambda _: None,
 ) -> None:
-    """Run every cell; the records are in the store.
+    """Run every cell, or those of one share; the records are in the store.
 
     Cells that share the rounds before the attack are one unit of work: their twin runs first and
-    leaves the prefix. A cell that fails stays in the results as a failed one.
+    leaves the prefix. A cell that fails stays in the results as a failed one. On a cluster
+    ``jobs`` is how many units may be out at once; its own size decides when left out.
 
     Raises:
         KeyboardInterrupt: stopped by the user; checkpoints are written.
         StoreError: the folder cannot be written any more; ``resume`` goes on.
-        AsepsisError: a worker process died; ``resume`` goes on.
+        AsepsisError: a worker process died, ``resume`` goes on.
     """
     groups = grouped(plan.cells)
+    groups = groups if shard is None else shard.of(groups)
     options = RunOptions(
         engine=engine, device=device, jobs=jobs, resume=resume, pseudonyms=pseudonyms
     )
-    if jobs > 1 and len(groups) > 1:
+    if bridge is not None:
+        on_cluster(groups, store, options, listener, bridge)
+        return
+    if engine not in OWN_WORKERS and jobs is not None and jobs > 1 and len(groups) > 1:
         _in_processes(groups, store, min(jobs, len(groups)), options, listener)
         return
     for group in groups:
         run_group(group, store, options, listener)
-
-
-def grouped(cells: Iterable[Cell]) -> list[list[Cell]]:
-    """Group cells that share the rounds before their attack, twins first, whoever watches."""
-    groups: dict[str, list[Cell]] = {}
-    for cell in sorted(cells, key=lambda cell: cell.spec.attack is not None):
-        shared = cell.spec.model_copy(update={"observe": ()})
-        groups.setdefault(shared.prefix(), []).append(cell)
-    return list(groups.values())
-
-
-def run_group(cells: list[Cell], store: Store, options: RunOptions, listener: Listener) -> None:
-    """Run the cells of one group, one after another."""
-    for cell in cells:
-        told = replace(options, on_round=_teller(cell, listener))
-        try:
-            run_experiment(cell.spec, store, told)
-        except (StoreError, Cancelled):
-            raise  # a full disk, or the user: no property of this cell
-        except Exception as error:  # noqa: BLE001 (a component's own fault is a row, not the end)
-            message = message_of(error, cell.spec, pseudonyms=options.pseudonyms)
-            _fail(cell, store, options, message)
-            listener(Progress("failed", cell, message=message))
-        else:
-            listener(Progress("done", cell, cell.spec.federation.rounds))
-
-
-def _teller(cell: Cell, listener: Listener) -> Callable[[int], None]:
-    return lambda round_: listener(Progress("round", cell, round_))
-
-
-def _fail(cell: Cell, store: Store, options: RunOptions, message: str) -> None:
-    """Keep a failed run as a row of the results."""
-    name = identity(cell.spec, options.engine)
-    sites = pseudonyms_of(cell.spec) if options.pseudonyms else {}
-    path = store.record(name)
-    played = [line for line in read_record(path) if line["type"] != "footer"]
-    header = {
-        "type": "header",
-        "result": {"digest": name, **specified(cell.spec, sites)},
-    }
-    footer = {"type": "footer", "result": {"status": "error", "message": message}}
-    Record(path, [*(played or [header]), footer])
 
 
 _messages: Any = None

@@ -47,7 +47,7 @@ def test_runs_share_jobs_and_the_rounds_before_the_attack(
     monkeypatch.setattr(estimates, "_pace", lambda *_: Pace(0.0, 1.0, 2.0, 0.0, 3))
     # Four groups (two rules, two seeds): a twin and two attacks, 9 seconds, then 7 without prefix.
     found = estimate(plan_of(), RunOptions(jobs=1))
-    assert found == Estimate(seconds=4 * (9 + 7 + 7), runs=12, rounds=72, jobs=1)
+    assert found == Estimate(seconds=4 * (9 + 7 + 7), runs=12, rounds=72, jobs=1, reused=16)
     assert estimate(plan_of(), RunOptions(jobs=2)).seconds == 2 * 23
     assert estimate(plan_of(), RunOptions(jobs=64)).seconds == 23  # the longest piece of work
 
@@ -136,3 +136,8 @@ def test_rounds_in_which_somebody_looks_are_timed_apart(monkeypatch: pytest.Monk
     plan = plan_of(seeds=[0], over={"attack": ["none"]}, observe=looks)
     found = estimate(plan, RunOptions(engine="serial"))
     assert found.seconds == pytest.approx(6 * 1.0 + 2 * 10.0, abs=1)
+
+
+def test_the_rounds_that_are_reused_are_told() -> None:
+    text = str(Estimate(12000.0, 96, 9600, 2, reused=840))
+    assert text.endswith("(96 runs, 9,600 rounds, 840 of them reused)")
