@@ -36,8 +36,9 @@ from asepsis.core.updates import State
 from asepsis.defenses.stack import build_pipeline
 from asepsis.engines import make_engine
 from asepsis.federation import hostile
-from asepsis.federation.build import Parts, assemble
+from asepsis.federation.build import assemble
 from asepsis.federation.federation import Federation, Schedule
+from asepsis.federation.parts import Parts
 
 HOSPITALS, SAMPLES, BATCH, WARM_UP = 8, 200, 32, 3
 CHEAP = {

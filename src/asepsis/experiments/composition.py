@@ -15,7 +15,9 @@ from asepsis.defenses.stack import build_pipeline
 from asepsis.engines import make_engine
 from asepsis.experiments.resolve import resolve
 from asepsis.experiments.spec import Experiment, parse
-from asepsis.federation.build import Parts, assemble, check
+from asepsis.federation.build import assemble
+from asepsis.federation.checks import check_parts
+from asepsis.federation.parts import Parts
 from asepsis.federation.round import RoundOutcome, play_round
 
 NONE = "none"
@@ -138,7 +140,7 @@ def composed(found: Iterator[Cell] | Sequence[Cell]) -> list[Verdict]:
 def tried(cell: Cell) -> Verdict:
     """Build one combination, and say why it is refused where it is."""
     try:
-        check(_parts(cell))
+        check_parts(_parts(cell))
     except MissingExtraError as error:
         return Verdict(cell, missing=str(error))
     except AsepsisError as error:

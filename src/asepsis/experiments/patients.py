@@ -22,7 +22,7 @@ from asepsis.core.samples import Samples
 from asepsis.data.guarded import FILES, file_options, is_private, load_guarded, scrubbed
 from asepsis.experiments.plan import Cell, Plan
 from asepsis.experiments.spec import Component, Experiment
-from asepsis.federation.build import Parts
+from asepsis.federation.parts import Parts
 
 HIDDEN = "<private>"
 SMALLEST_GROUP = 10

@@ -37,9 +37,9 @@ from asepsis.experiments.spec import (
     digest,
     parse,
 )
-from asepsis.federation.build import Parts
 from asepsis.federation.desk import root_samples
 from asepsis.federation.federation import Schedule, Watch, hostile_hospitals
+from asepsis.federation.parts import Parts
 
 TASKS = {
     Kind.IMAGE: "classification",

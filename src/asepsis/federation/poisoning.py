@@ -19,7 +19,7 @@ from asepsis.core.rng import Draw
 from asepsis.core.samples import Prepare, Samples, Shard
 
 if TYPE_CHECKING:
-    from asepsis.federation.build import Parts
+    from asepsis.federation.parts import Parts
 
 BLIND = "an unconditional generator never sees a label"
 

@@ -14,8 +14,8 @@ from asepsis.core.updates import Summed
 
 if TYPE_CHECKING:
     from asepsis.defenses.pipeline import Pipeline
-    from asepsis.federation.build import Parts
     from asepsis.federation.federation import Federation, Schedule
+    from asepsis.federation.parts import Parts
 
 
 def check_promised(parts: Parts, size: int) -> None:

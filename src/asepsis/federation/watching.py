@@ -16,7 +16,7 @@ from asepsis.federation.federation import RUNS_OWN, Federation, Watch
 from asepsis.federation.observing import tampers
 
 if TYPE_CHECKING:
-    from asepsis.federation.build import Parts
+    from asepsis.federation.parts import Parts
 
 
 def watched(parts: Parts, prepare: Prepare) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from asepsis.core.threat import ThreatModel
 from asepsis.core.workshop import Workshop
 from asepsis.defenses.stack import build_pipeline
 from asepsis.engines import make_engine
-from asepsis.federation.build import Parts, assemble
+from asepsis.federation.build import assemble
 from asepsis.federation.federation import Federation, Schedule
 from asepsis.federation.hostile import workshop
+from asepsis.federation.parts import Parts
 from asepsis.federation.round import play_round
 
 MODELS = {

@@ -12,9 +12,10 @@ from asepsis.core.samples import Array, DataFacts, Hospital, Kind, Samples
 from asepsis.core.threat import Evidence, Role, ThreatModel
 from asepsis.defenses.stack import build_pipeline
 from asepsis.engines import make_engine
-from asepsis.federation.build import Parts, assemble
+from asepsis.federation.build import assemble
 from asepsis.federation.federation import Schedule
 from asepsis.federation.observing import inferred
+from asepsis.federation.parts import Parts
 from asepsis.federation.round import play_round
 from asepsis.federation.scoring.kinds import judged
 from asepsis.federation.scoring.truth import Leak, Truth

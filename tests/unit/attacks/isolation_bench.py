@@ -13,8 +13,9 @@ from asepsis.core.samples import Array, DataFacts, Hospital, Kind, Samples
 from asepsis.core.threat import Evidence, Role, ThreatModel
 from asepsis.defenses.stack import build_pipeline
 from asepsis.engines import make_engine
-from asepsis.federation.build import Parts, assemble
+from asepsis.federation.build import assemble
 from asepsis.federation.federation import Schedule
+from asepsis.federation.parts import Parts
 from asepsis.federation.round import RoundOutcome, play_round
 from asepsis.federation.scoring.isolation import score
 from asepsis.federation.scoring.truth import Truth

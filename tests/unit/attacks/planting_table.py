@@ -18,9 +18,10 @@ from asepsis.core.threat import Sees, ThreatModel
 from asepsis.core.workshop import Workshop
 from asepsis.defenses.stack import build_pipeline
 from asepsis.engines import make_engine
-from asepsis.federation.build import Parts, Scorer, assemble
+from asepsis.federation.build import Scorer, assemble
 from asepsis.federation.federation import Federation, RoundState, Schedule
 from asepsis.federation.hostile import workshop
+from asepsis.federation.parts import Parts
 from asepsis.federation.round import RoundOutcome, play_round
 
 FACTS = DataFacts(Kind.TABLE, ("a", "b", "c"))

@@ -14,7 +14,8 @@ from asepsis.core.errors import ConfigError
 from asepsis.core.registry import build
 from asepsis.core.samples import DataFacts, Hospital, Samples
 from asepsis.core.threat import ThreatModel
-from asepsis.federation.build import Parts, assemble
+from asepsis.federation.build import assemble
+from asepsis.federation.parts import Parts
 
 ONE_TO_ONE = {"mode": "one-to-one", "source": 2, "target": 0}
 

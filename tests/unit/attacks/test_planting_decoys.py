@@ -28,7 +28,8 @@ from asepsis.core.threat import Sees, ThreatModel
 from asepsis.core.updates import State
 from asepsis.core.workshop import Workshop
 from asepsis.defenses.stack import build_pipeline
-from asepsis.federation.build import Parts, assemble
+from asepsis.federation.build import assemble
+from asepsis.federation.parts import Parts
 from asepsis.federation.round import RoundOutcome
 
 TRIGGER = {"name": "feature-combination", "features": [2, 11], "values": [3.0, 3.0]}

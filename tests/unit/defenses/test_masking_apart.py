@@ -41,7 +41,7 @@ class Ward:
                 side={name: float(values[at]) for name, values in updates.side.items()},
                 weight=float(updates.weights[at]),
                 known={},
-                most=len(updates.clients),
+                cohort=frozenset(updates.clients),
             )
             for at, i in enumerate(updates.clients)
         }
@@ -147,8 +147,11 @@ def test_a_hospital_refuses_a_key_that_changed_a_second_round_and_a_small_cohort
     with pytest.raises(RefusedError, match="another key for this hospital"):
         replace(holder, identity=bytes(32)).turn(ADVERTISE, told, {})
     few = {i: ward.keys()[i] for i in (0, 1)}
-    with pytest.raises(RefusedError, match="hospitals"):
+    with pytest.raises(RefusedError, match="other hospitals than the protocol draws"):
         holder.turn(ADVERTISE, Invitation(bytes(32), few, ("a", "loss")).pack(), {})
+    with pytest.raises(RefusedError, match="at least 3"):
+        alone = replace(holder, cohort=frozenset(few))
+        alone.turn(ADVERTISE, Invitation(bytes(32), few, ("a", "loss")).pack(), {})
     with pytest.raises(RefusedError, match="not begun"):
         holder.turn(MASK, b"", {})
 

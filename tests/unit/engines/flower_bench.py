@@ -40,11 +40,13 @@ def federation(**changes: Any) -> Federation:
 class Nodes:
     """A grid whose nodes answer at once; ``twist`` changes what arrives."""
 
-    def __init__(self, made: Federation, twist: Twist = lambda _, reply: [reply]) -> None:
+    def __init__(
+        self, made: Federation, twist: Twist = lambda _, reply: [reply], *, bench: bool = True
+    ) -> None:
         TaskIdentity.run_id = TaskIdentity.task_id = 1  # messages carry them
         TaskIdentity.node_id = SUPERLINK_NODE_ID
         self.site, self.twist = Site(made), twist
-        self.app = make_app(lambda _: self.site)
+        self.app = make_app(lambda _: self.site, bench=bench)
         self.contexts = {
             100 + i: Context(
                 run_id=1,

@@ -30,8 +30,9 @@ from asepsis.defenses.transport.secure_sum import SecureSum
 from asepsis.experiments.dp_audit import Audit, audit, verdict_of
 from asepsis.experiments.resolve import resolve
 from asepsis.experiments.spec import Experiment, parse
-from asepsis.federation.build import Parts, assemble
+from asepsis.federation.build import assemble
 from asepsis.federation.federation import Federation
+from asepsis.federation.parts import Parts
 from asepsis.training.dp_sgd import DpSgd
 
 

@@ -15,7 +15,7 @@ from asepsis.experiments.run import RunOptions, run_experiment
 from asepsis.experiments.spec import Experiment, parse
 from asepsis.experiments.store import results_of
 from asepsis.experiments.summary import detection
-from asepsis.federation.build import check
+from asepsis.federation.checks import check_parts
 
 TABLE: dict[str, Any] = {
     "dataset": "breast-cancer",
@@ -141,6 +141,6 @@ def test_it_fits_hospitals_that_train_a_generator_too() -> None:
         "federation": {"hospitals": 3, "rounds": 2},
         "threat": {},
     }
-    check(resolve(parse(Experiment, {**TABLE, **table}))[0])
+    check_parts(resolve(parse(Experiment, {**TABLE, **table}))[0])
     with pytest.raises(ConfigError, match="generation"):
-        check(resolve(parse(Experiment, {**TABLE, **table, "attack": "dlg"}))[0])
+        check_parts(resolve(parse(Experiment, {**TABLE, **table, "attack": "dlg"}))[0])

@@ -14,8 +14,9 @@ from asepsis.core.threat import ThreatModel
 from asepsis.data.federate import federate
 from asepsis.defenses.stack import build_pipeline
 from asepsis.engines import make_engine
-from asepsis.federation.build import Parts, Scorer, assemble
+from asepsis.federation.build import Scorer, assemble
 from asepsis.federation.federation import Federation, Schedule
+from asepsis.federation.parts import Parts
 from asepsis.federation.round import play_round
 
 TASK = {"name": "multilabel", "crop": 0.8, "size": 16}

@@ -29,9 +29,10 @@ from asepsis.core.threat import (
 from asepsis.core.updates import State, Summed
 from asepsis.defenses.stack import build_pipeline
 from asepsis.engines import make_engine
-from asepsis.federation.build import Parts, Scorer, assemble
+from asepsis.federation.build import Scorer, assemble
 from asepsis.federation.exam import answered
 from asepsis.federation.federation import Federation, RoundState, Schedule
+from asepsis.federation.parts import Parts
 from asepsis.federation.round import RoundOutcome, play_round
 from asepsis.testing.promises import same_state
 

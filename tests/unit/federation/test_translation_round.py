@@ -15,10 +15,11 @@ from asepsis.core.samples import Array, DataFacts, Hospital, Kind, Samples
 from asepsis.core.threat import ThreatModel
 from asepsis.defenses.stack import build_pipeline
 from asepsis.engines import make_engine
-from asepsis.federation.build import Parts, Scorer, assemble
+from asepsis.federation.build import Scorer, assemble
 from asepsis.federation.exam import answered
 from asepsis.federation.federation import RoundState, Schedule
 from asepsis.federation.oracle import Oracle
+from asepsis.federation.parts import Parts
 from asepsis.federation.round import play_round
 from asepsis.tasks.translation import Translation
 

@@ -16,7 +16,7 @@ from asepsis.core.errors import ConfigError
 from asepsis.core.markers import classifies, generates
 
 if TYPE_CHECKING:
-    from asepsis.federation.build import Parts
+    from asepsis.federation.parts import Parts
 
 FITTING = {
     "model": 'use model = "dcgan" or "style-gan"',

@@ -12,8 +12,9 @@ from asepsis.core.samples import DataFacts, Hospital, Kind, Samples
 from asepsis.core.threat import ThreatModel
 from asepsis.defenses.stack import build_pipeline
 from asepsis.engines import make_engine
-from asepsis.federation.build import Parts, assemble
+from asepsis.federation.build import assemble
 from asepsis.federation.federation import Federation, RoundState, Schedule
+from asepsis.federation.parts import Parts
 from asepsis.federation.round import RoundOutcome, play_round
 
 
