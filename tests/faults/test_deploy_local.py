@@ -105,6 +105,40 @@ def test_a_server_that_the_authority_does_not_vouch_for_is_refused(
     assert "SuperNode ID" not in up.kept.log(name).read_text()
 
 
+def submitted(up: Local, folder: Path, authority: Path) -> subprocess.CompletedProcess[str]:
+    """Run an experiment on the SuperLink that is up."""
+    (folder / "study.toml").write_text(study_toml(planned().study))
+    command = [sys.executable, "-m", "asepsis.cli.main", "run", "study.toml", "--engine", "flower"]
+    command += ["--superlink", up.link.address, "--root-certificates", str(authority)]
+    return subprocess.run(
+        [*command, "--out", "results"],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+
+
+def test_a_superlink_by_address_gives_the_records_of_one_process(up: Local, tmp_path: Path) -> None:
+    assert up.link.authority is not None
+    done = submitted(up, tmp_path, up.link.authority)
+    assert done.returncode == 0, done.stderr
+    assert "records on" in done.stderr
+    (cell,) = planned().cells
+    run_experiment(cell.spec, Store(tmp_path / "here").open(), RunOptions(engine="serial"))
+    assert records(tmp_path / "results") == records(tmp_path / "here") != {}
+
+
+def test_a_superlink_with_another_authority_is_not_given_the_app(up: Local, tmp_path: Path) -> None:
+    other = make_server(tmp_path / "other", [flower.LOOPBACK])
+    done = submitted(up, tmp_path, other.authority)
+    assert done.returncode == 2
+    assert "CERTIFICATE_VERIFY_FAILED" in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
 def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 

@@ -10,6 +10,7 @@ from asepsis.experiments.patients import message_of, private, readable
 from asepsis.experiments.plan import Cell, Plan
 from asepsis.experiments.resolve import resolve
 from asepsis.federation.build import assemble
+from asepsis.federation.remote import check_remote
 
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 
@@ -57,6 +58,8 @@ def put_together(cell: Cell, engine: str) -> None:
         AsepsisError: its parts do not fit together, or its data cannot be had.
     """
     federation, _ = assemble(resolve(cell.spec)[0])
+    if engine == "flower":
+        check_remote(federation)
     if NUMERICS[engine] == "batched":
         made = make_engine(engine)
         made.start(federation.plan)
