@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from fake_grid import NODES, FakeGrid
+from flower_fixtures import app_folder as app_folder  # used by every test
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from fake_grid import NODES, FakeGrid
+from flower_fixtures import app_folder as app_folder  # used by every test
 
 import asepsis
 from asepsis.core.errors import ConfigError, QuorumError, StoreError
