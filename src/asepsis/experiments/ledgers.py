@@ -20,7 +20,7 @@ from asepsis.experiments.store import (
     contents,
     encode,
     footer_of,
-    read_record,
+    record_lines,
     rounds_of,
     write_lines,
 )
@@ -93,7 +93,7 @@ class _Told:
     @classmethod
     def read(cls, path: Path) -> _Told:
         try:
-            lines = read_record(path) if path.is_file() else []
+            lines = record_lines(path) if path.is_file() else []
         except StoreError:
             lines = []
         if not lines or lines[0].get("type") != "header":

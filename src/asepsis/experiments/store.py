@@ -326,25 +326,40 @@ def read_record(path: Path) -> list[Line]:
     Raises:
         StoreError: a line other than the last is damaged, or one is no line of a record.
     """
-    content = contents(path, LARGEST_RECORD)
-    if content is None:
-        return []
-    raw = content.split(b"\n")
+    lines = record_lines(path)
+    before = None
+    for number, line in enumerate(lines, start=1):
+        wrong = misshapen(line, before)
+        if wrong:
+            raise _damaged_line(path, number, f" at {wrong}")
+        before = line["type"]
+    return lines
+
+
+def record_lines(path: Path) -> list[Line]:
+    """Read the JSON objects of a record as they stand, whatever they say.
+
+    Raises:
+        StoreError: a line other than the last is none.
+    """
+    raw = (contents(path, LARGEST_RECORD) or b"").split(b"\n")
     lines: list[Line] = []
     for number, text in enumerate(raw, start=1):
         line = _line(text)
-        if line is None and not any(raw[number:]):
+        if line is None:
+            if any(raw[number:]):
+                raise _damaged_line(path, number)
             break
-        before = lines[-1]["type"] if lines else None
-        wrong = "" if line is None else misshapen(line, before)
-        if line is None or wrong:
-            raise StoreError(
-                f"line {number} of the record is damaged" + (f" at {wrong}" if wrong else ""),
-                place=str(path),
-                fix="delete the record and run again with --resume",
-            )
         lines.append(line)
     return lines
+
+
+def _damaged_line(path: Path, number: int, where: str = "") -> StoreError:
+    return StoreError(
+        f"line {number} of the record is damaged{where}",
+        place=str(path),
+        fix="delete the record and run again with --resume",
+    )
 
 
 def _line(text: bytes) -> Line | None:

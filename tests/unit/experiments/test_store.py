@@ -14,8 +14,8 @@ from asepsis.experiments.store import (
     Record,
     Store,
     encode,
-    read_record,
     read_tensors,
+    record_lines,
     write_atomic,
     write_tensors,
 )
@@ -24,7 +24,7 @@ from asepsis.experiments.store import (
 def test_a_record_survives_the_round_trip_nan_included(tmp_path: Path) -> None:
     record = Record(tmp_path / "r.jsonl", [{"type": "header"}])
     record.append({"type": "round", "result": {"a": math.nan, "b": math.inf, "c": 0.1}})
-    lines = read_record(tmp_path / "r.jsonl")
+    lines = record_lines(tmp_path / "r.jsonl")
     assert math.isnan(lines[1]["result"]["a"])
     assert lines[1]["result"]["b"] == math.inf
     assert lines[1]["result"]["c"] == 0.1
@@ -36,14 +36,14 @@ def test_a_cut_off_line_is_left_out_at_every_byte(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     for cut in range(first, len(whole)):
         path.write_text(whole[:cut])
-        assert len(read_record(path)) == (2 if cut == len(whole) - 1 else 1)
+        assert len(record_lines(path)) == (2 if cut == len(whole) - 1 else 1)
 
 
 def test_a_damaged_line_in_the_middle_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     path.write_text('{"type":"header"}\n{"typ\n{"type":"footer"}\n')
     with pytest.raises(StoreError, match="line 2"):
-        read_record(path)
+        record_lines(path)
 
 
 def test_results_are_readable_by_their_owner_only(tmp_path: Path) -> None:
