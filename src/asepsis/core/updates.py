@@ -271,8 +271,8 @@ class Reply:
 
     ``home`` is what it keeps for its next round: the server never sees it. ``afresh``: what it
     would have kept was no number, and is thrown away. ``measured`` is what it measured while it
-    trained, whatever it reports of it in ``side``, and ``steps`` is what its own stages did to
-    the row: both for the record, not for the server.
+    trained, whatever it reports of it in ``side``, ``steps`` is what its own stages did to the
+    row, and ``notes`` what an attack in its place measured: all for the record, not for the server.
     """
 
     client: int
@@ -284,6 +284,7 @@ class Reply:
     afresh: bool = False
     measured: Mapping[str, float] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
+    notes: Mapping[str, float] = field(default_factory=dict)
 
 
 def individual(replies: list[Reply]) -> Individual:

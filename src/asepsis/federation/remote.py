@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
 from asepsis.core.channel import Apart, Waiting
 from asepsis.core.contracts import TrainAttack, UpdateAttack
-from asepsis.core.engine import Engine
+from asepsis.core.engine import Engine, Job
 from asepsis.core.errors import ConfigError
 from asepsis.core.threat import Role, Sees
-from asepsis.core.updates import Reply
-
-if TYPE_CHECKING:
-    from asepsis.federation.federation import Federation
+from asepsis.core.updates import Reply, State
+from asepsis.federation.federation import Federation, part_of, with_part
 
 DELIVERS = ("plain", "secure-aggregation")
 """The channels that are played between processes."""
+MIND = "mind/"
+"""What a hostile hospital that is apart remembers, among what it keeps."""
 
 
 @runtime_checkable
@@ -59,14 +60,40 @@ def too_few(engine: Engine, answered: int, asked: int) -> str | None:
 
 
 def waiting(federation: Federation, replies: list[Reply]) -> Waiting:
-    """Return the form of updates that wait at their hospitals; all say the same of their names.
+    """Return the form of updates that wait at their hospitals: the telemetry that all of them have.
 
-    Hospitals that would send other telemetry than most are left out by the channel's own checks.
+    It is what :func:`asepsis.core.updates.individual` makes of updates that are here.
     """
-    named = [tuple(sorted(reply.side)) for reply in replies]
-    usual = max(sorted(set(named)), key=named.count)
-    clients = tuple(r.client for r, names in zip(replies, named, strict=True) if names == usual)
-    return Waiting(clients, federation.plan.layout.dim, usual)
+    names = set.intersection(*(set(reply.side) for reply in replies))
+    clients = tuple(reply.client for reply in replies)
+    return Waiting(clients, federation.plan.layout.dim, tuple(sorted(names)))
+
+
+def with_minds(jobs: list[Job], minds: State, hostile: tuple[int, ...]) -> list[Job]:
+    """Hand hostile hospitals that are apart what each remembers, among what it keeps."""
+
+    def remembering(job: Job) -> Job:
+        mind = {f"{MIND}{name}": value for name, value in part_of(minds, job.client).items()}
+        return replace(job, home={**job.home, **mind})
+
+    return [remembering(job) if job.client in hostile else job for job in jobs]
+
+
+def without_minds(
+    replies: list[Reply], minds: State, hostile: tuple[int, ...]
+) -> tuple[list[Reply], State]:
+    """Return replies without what hostile hospitals remember, and the state of the attack.
+
+    Of hospitals that keep it for themselves nothing is known.
+    """
+    made = []
+    for reply in replies:
+        mind = {k.removeprefix(MIND): v for k, v in reply.home.items() if k.startswith(MIND)}
+        home = {k: v for k, v in reply.home.items() if not k.startswith(MIND)}
+        if reply.client in hostile:
+            minds = with_part(minds, reply.client, mind)
+        made.append(replace(reply, home=home))
+    return made, minds
 
 
 def check_remote(federation: Federation) -> None:

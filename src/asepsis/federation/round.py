@@ -122,7 +122,7 @@ def play_round(
         told_loss=told_otherwise(made),
         afresh=made.afresh,
         intercepted=tap.touched if tap else None,
-        lost={**made.lost, **lost_by(engine)},
+        lost={**made.lost, **(lost_by(engine) if made.apart and made.replies else {})},
     )
 
 

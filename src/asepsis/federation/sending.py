@@ -21,7 +21,14 @@ from asepsis.defenses.reports import StageReport
 from asepsis.federation import hostile as hospitals
 from asepsis.federation.federation import Cohort, Federation, RoundState, with_part
 from asepsis.federation.protecting import protect, reports_of
-from asepsis.federation.remote import Remote, lost_by, too_few, waiting
+from asepsis.federation.remote import (
+    Remote,
+    lost_by,
+    too_few,
+    waiting,
+    with_minds,
+    without_minds,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +37,8 @@ class Sent:
 
     ``homes`` is what all hospitals keep for themselves; those ``afresh`` threw it away.
     ``measured`` is what each measured while it trained, whatever it says of it in ``replies``.
-    ``lost`` did not answer as asked; ``void`` says why too few are left. ``apart``: updates wait at
+    ``hostile`` are those that answered. ``lost`` did not answer as asked; ``void`` says why too few
+    are left. ``apart``: updates wait at
     hospitals, and rows are empty.
     """
 
@@ -68,11 +76,15 @@ def updates(
     announced = federation.pipeline.announce(state.pipeline)
     # What hospitals that are apart do to their updates, hostile ones too, is done there.
     apart = engine.apart if isinstance(engine, Remote) else None
-    bound_all = federation.threat.attested and not _crafts(federation)
-    exempt = () if bound_all or apart is not None else hostile
+    exempt = () if apart is not None else unbound(federation, hostile)
     jobs = federation.jobs(cohort, hostile, facts.round, state.homes, apart=apart is not None)
     jobs = [job if job.client in exempt else replace(job, told=announced) for job in jobs]
+    jobs = jobs if apart is None else with_minds(jobs, state.attack, hostile)
     replies, lost = trained(engine, state.row, told, jobs)
+    hostile = tuple(client for client in hostile if client not in lost)
+    minds = state.attack
+    if apart is not None:
+        replies, minds = without_minds(replies, minds, hostile)
     homes = kept(state.homes, replies)
     afresh = tuple(reply.client for reply in replies if reply.afresh)
     training = time.perf_counter() - started
@@ -84,10 +96,10 @@ def updates(
             homes,
             afresh,
             measured,
-            state.attack,
+            minds,
             replies,
             hostile,
-            {},
+            {name: value for reply in replies for name, value in reply.notes.items()},
             reports,
             spent,
             lost,
@@ -95,7 +107,7 @@ def updates(
             apart,
         )
 
-    minds, own, notes = hospitals.train(federation, state.attack, cohort, hostile, facts, told)
+    minds, own, notes = hospitals.train(federation, minds, cohort, hostile, facts, told)
 
     def bound(reply: Reply) -> Reply:
         received = told.get(reply.client, state.row)
@@ -106,8 +118,7 @@ def updates(
     replies = sorted([*replies, *own], key=lambda reply: reply.client)
     measured = measured_by(replies)
     reports = reports_of(federation, replies)
-    acting = tuple(client for client in hostile if client not in lost)
-    minds, replies, crafted = hospitals.craft(federation, minds, replies, acting, facts, told)
+    minds, replies, crafted = hospitals.craft(federation, minds, replies, hostile, facts, told)
     if exempt:
         after = [bound(reply) if reply.client in exempt else reply for reply in replies]
         replies = after if federation.threat.attested else saying(replies, after)
@@ -141,8 +152,13 @@ def saying(replies: list[Reply], protected: list[Reply]) -> list[Reply]:
     return [replace(reply, side={**reply.side, **other.side}) for reply, other in pairs]
 
 
-def _crafts(federation: Federation) -> bool:
-    return isinstance(federation.attack, UpdateAttack)
+def unbound(federation: Federation, hostile: tuple[int, ...]) -> tuple[int, ...]:
+    """Return who of the hostile hospitals trains without what hospitals do to their updates.
+
+    Those that are attested do it; those that craft an update do it to what they have crafted.
+    """
+    crafts = isinstance(federation.attack, UpdateAttack)
+    return () if federation.threat.attested and not crafts else hostile
 
 
 def trained(

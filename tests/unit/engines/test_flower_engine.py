@@ -12,8 +12,18 @@ import torch
 
 pytest.importorskip("flwr")
 
-from flower_bench import TABLE, Nodes, Twist, federation
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flower_bench import (
+    TABLE,
+    Nodes,
+    federation,
+    over,
+    played,
+    twisted,
+    with_fact,
+    with_part,
+    with_row,
+)
+from flwr.app import Array, ConfigRecord, Message, MetricRecord, RecordDict
 
 from asepsis.core.errors import AsepsisError, ConfigError
 from asepsis.engines import make_engine
@@ -22,8 +32,7 @@ from asepsis.engines.flower.messages import ARRAYS, FACTS, WireError, tensor
 from asepsis.experiments.run import RunOptions, run_experiment
 from asepsis.experiments.spec import Experiment, parse
 from asepsis.experiments.store import results_of
-from asepsis.federation.federation import Federation, RoundState
-from asepsis.federation.round import RoundOutcome, play_round
+from asepsis.federation.round import play_round
 
 DIM = 62
 MASKS = ["secure-aggregation", "mean"]
@@ -39,6 +48,7 @@ CASES: dict[str, dict[str, Any]] = {
         "defenses": [{"name": "secure-aggregation", "late_dropout": 0.1}, "mean"],
     },
     "masks, own": {"defenses": MASKS, "attack": "sign-flip", "threat": OWN},
+    "masks, remembers": {"defenses": MASKS, "attack": "poisonedfl", "threat": OWN},
     "masks, trains": {"defenses": MASKS, "attack": "dba", "threat": OWN},
     "masks, attested": {
         "defenses": [{"name": "client-clip", "max_norm": 0.1}, *MASKS],
@@ -46,21 +56,6 @@ CASES: dict[str, dict[str, Any]] = {
         "threat": {**OWN, "attested": True},
     },
 }
-
-
-def over(made: Federation, twist: Twist = lambda _, reply: [reply], **options: Any) -> Flower:
-    engine = Flower(grid=Nodes(made, twist), **options)
-    engine.host(made)
-    engine.start(made.plan)
-    return engine
-
-
-def played(made: Federation, engine: Any, rounds: int = 3) -> tuple[RoundState, RoundOutcome]:
-    state, outcome = made.begin(), None
-    for _ in range(rounds):
-        state, outcome = play_round(made, engine, state)
-    assert outcome is not None
-    return state, outcome
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -73,6 +68,9 @@ def test_three_rounds_on_flower_are_bit_equal_to_three_in_one_process(case: str)
     assert torch.equal(state.row, other.row)
     assert set(state.homes) <= set(other.homes)
     assert (outcome.train_loss, outcome.void) == (told.train_loss, told.void)
+    assert (outcome.hostile, outcome.crafted) == (told.hostile, told.crafted)
+    assert state.attack.keys() == other.attack.keys()
+    assert all(torch.equal(value, other.attack[name]) for name, value in state.attack.items())
     assert [one.record() for one in outcome.protected] == [one.record() for one in told.protected]
     assert told.lost == {}
 
@@ -90,35 +88,6 @@ def test_a_run_in_flowers_simulation_makes_the_same_record(case: str) -> None:
 
 
 CUT = '"unfit": 0.0, "clipped": 0.0, '
-
-
-def of_client(message: Message, client: int) -> bool:
-    about = message.metadata
-    return bool(about.dst_node_id == 100 + client and about.message_type == "train")
-
-
-def twisted(change: Any, client: int = 2) -> Twist:
-    def twist(message: Message, reply: Message) -> Iterable[Message]:
-        if not of_client(message, client):
-            return [reply]
-        return list(change(reply))
-
-    return twist
-
-
-def with_row(reply: Message, array: Array) -> list[Message]:
-    reply.content[ARRAYS] = ArrayRecord({"row": array})
-    return [reply]
-
-
-def with_fact(reply: Message, **facts: Any) -> list[Message]:
-    reply.content[FACTS] = ConfigRecord({**reply.content[FACTS], **facts})
-    return [reply]
-
-
-def with_part(reply: Message, name: str, part: Any) -> list[Message]:
-    reply.content[name] = part
-    return [reply]
 
 
 def raw(data: bytes, shape: tuple[int, ...], dtype: str = "float32") -> Array:

@@ -24,6 +24,8 @@ from asepsis.defenses.masking.terms import Terms
 
 Memory = dict[str, bytes]
 """What a hospital remembers between two messages of a round: bytes, and all of them secret."""
+STOPPED: Memory = {"step": b""}
+"""What a hospital remembers of a round once it has refused: it does not go on."""
 
 
 class Masking(Protocol):
@@ -62,8 +64,9 @@ class Holder:
     """One hospital in one round: ``row`` ``[d]`` and ``side`` are what it would send.
 
     ``identity`` are the 32 secret bytes of its registered key, ``received`` SHA-256 of the model
-    that it trained from, ``known`` the keys of others that it has seen before, ``most`` how many
-    hospitals there can be. The seeds of a round come from its operating system.
+    that it trained from, ``known`` the keys of others that it has seen before, ``cohort`` whom the
+    protocol draws in this round, as this hospital works it out itself. The seeds of a round come
+    from its operating system.
     """
 
     channel: Masking
@@ -75,21 +78,24 @@ class Holder:
     side: Mapping[str, float]
     weight: float
     known: Mapping[int, bytes]
-    most: int
+    cohort: frozenset[int]
 
     def turn(self, step: int, told: bytes, memory: Memory) -> tuple[Sent, Memory]:
         """Return the message of a step, and what to remember until the next.
 
         Raises:
-            RefusedError: it does not go on; its memory is of no use any more.
+            RefusedError: it does not go on, and remembers :data:`STOPPED` from now on.
         """
+        most = len(self.cohort)
         if step == ADVERTISE:
             if memory:
                 raise RefusedError("a second round of masks over one update")
             memory = {"invitation": told, "seed": secrets.token_bytes(SEED)}
         elif not memory:
             raise RefusedError("a step of a round that has not begun here", got=step)
-        invited = Invitation.unpack(memory["invitation"], self.most)
+        elif not memory["step"]:
+            raise RefusedError("this hospital has stopped", got=step)
+        invited = Invitation.unpack(memory["invitation"], most)
         client = Client(
             self._terms(invited),
             self.me,
@@ -101,13 +107,18 @@ class Holder:
             client.take_up(memory)
         grid = self.channel.grid(len(invited.registry))
         sent = answer(
-            client, step, told, self.most, lambda: self._words(grid, invited), self.channel.signed
+            client, step, told, most, lambda: self._words(grid, invited), self.channel.signed
         )
         return sent, {**memory, **client.saved()}
 
     def _terms(self, invited: Invitation) -> Terms:
-        """Work out the terms from this side's own options: a server cannot ask for weaker ones."""
+        """Work out the terms from this side's own options: a server cannot ask for weaker ones.
+
+        A smaller cohort would be weaker, and one of hospitals that nobody knows worse.
+        """
         cohort = invited.registry
+        if cohort.keys() != self.cohort:
+            raise RefusedError("the server invites other hospitals than the protocol draws")
         if cohort.get(self.me) != Identity(self.identity).public:
             raise RefusedError("the server registers another key for this hospital")
         changed = [one for one, key in cohort.items() if self.known.get(one, key) != key]
@@ -129,7 +140,9 @@ class Holder:
         )
 
     def _words(self, grid: Grid, invited: Invitation) -> Words:
-        if sorted(self.side) != list(invited.names):
+        if not set(invited.names) <= self.side.keys() or sorted(set(invited.names)) != [
+            *invited.names
+        ]:
             raise RefusedError("other telemetry than this hospital has", got=invited.names)
         count = count_of(self.weight if self.channel.weighted else 1.0, grid)
         telemetry = [float(self.side[name]) for name in invited.names]

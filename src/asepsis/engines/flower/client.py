@@ -18,10 +18,11 @@ from torch import Tensor
 from asepsis.core.channel import fingerprint
 from asepsis.core.errors import AsepsisError
 from asepsis.core.updates import Reply, State
-from asepsis.defenses.masking.holder import Holder, Masking, Memory, registry_in
+from asepsis.defenses.masking.holder import STOPPED, Holder, Masking, Memory, registry_in
 from asepsis.defenses.masking.keys import SEED, Identity
 from asepsis.defenses.masking.refused import RefusedError
 from asepsis.engines.flower.messages import (
+    LONGEST,
     VERSION,
     WireError,
     content,
@@ -33,9 +34,9 @@ from asepsis.engines.flower.messages import (
 from asepsis.engines.flower.site import Site
 
 PARTITION = "partition-id"
-STAYS = "asepsis-stays"
-"""In a node's configuration: what a hospital keeps stays there, instead of with the job."""
 HELLO, MASK = "hello", "mask"
+MOST_RECORD = 512
+"""Bytes that no record of one hospital has, in messages of secure aggregation."""
 _IDENTITY, _KNOWN, _WAITING, _MEMORY, _HOME = (
     "asepsis.identity",
     "asepsis.known",
@@ -47,11 +48,13 @@ _IDENTITY, _KNOWN, _WAITING, _MEMORY, _HOME = (
 SiteOf = Callable[[Any], Site]
 
 
-def make_app(site_of: SiteOf) -> Any:
+def make_app(site_of: SiteOf, *, bench: bool = False) -> Any:
     """Return a ClientApp for the site that belongs to a Flower context.
 
-    It answers ``query.hello`` with who it is, ``train`` with an update, and ``query.mask`` with
-    the next message of a round of secure aggregation.
+    ``bench``: this is a simulation, whose server keeps for every hospital what that keeps for
+    itself, so that a run can be resumed, and writes down what hospitals measured. A real one is
+    told nothing of it. The app answers ``query.hello`` with who it is, ``train`` with an update,
+    and ``query.mask`` with the next message of a round of secure aggregation.
     """
     from flwr.app import Message
     from flwr.clientapp import ClientApp
@@ -60,7 +63,8 @@ def make_app(site_of: SiteOf) -> Any:
         return Message(greeting(context), reply_to=message)
 
     def train(message: Any, context: Any) -> Any:
-        return Message(trained(site_of(context), message.content, context), reply_to=message)
+        made = trained(site_of(context), message.content, context, bench=bench)
+        return Message(made, reply_to=message)
 
     def mask(message: Any, context: Any) -> Any:
         return Message(masked(site_of(context), message.content, context), reply_to=message)
@@ -96,33 +100,42 @@ def me(context: Any) -> int:
     return found
 
 
-def trained(site: Site, record: Any, context: Any) -> Any:
-    """Train as ordered; keep the update here where it is to be masked."""
+def trained(site: Site, record: Any, context: Any, *, bench: bool = False) -> Any:
+    """Train as ordered; keep the update here where it is to be masked.
+
+    Raises:
+        WireError: the order is for another hospital, or one that this hospital refuses.
+    """
     order = read_order(record, site.dim)
-    job = order.job
-    if job.client != me(context):
-        raise WireError("an order for another hospital", place="wire", got=job.client)
-    stays = bool(context.node_config.get(STAYS, False))
-    if stays:
-        job = replace(job, home=_tensors(context, _HOME))
-    reply = site.turn(order.received, job, hostile=order.hostile)
-    if stays:
+    round_ = order.job.round
+    if order.job.client != me(context):
+        raise WireError("an order for another hospital", place="wire", got=order.job.client)
+    site.check(order)
+    if order.keep and round_ <= _waiting(context).get("round", -1):
+        # The same round makes the same update: masked twice, in other company, it would be open.
+        raise WireError("an order for a round that is over here", place="wire", got=round_)
+    if not bench:
+        order = replace(order, job=replace(order.job, home=_tensors(context, _HOME)))
+    reply = site.turn(order)
+    if not bench:
         _keep(context, _HOME, reply.home)
     if order.keep:
-        _hold(context, reply, job.round, fingerprint(order.received))
-    return packed_reply(reply, job.round, keep=order.keep, told=not stays)
+        _hold(context, reply, round_, fingerprint(order.received))
+    return packed_reply(reply, round_, keep=order.keep, told=bench)
 
 
 def masked(site: Site, record: Any, context: Any) -> Any:
     """Return the hospital's next message of a round of secure aggregation."""
-    asked = plain(record, {"version": int, "round": int, "step": int, "told": bytes})
-    transport = site.federation.pipeline.transport
+    federation = site.federation
+    most = len(federation.plan.weights)
+    wanted = {"version": int, "round": int, "step": int, "told": bytes}
+    asked = plain(record, wanted, LONGEST + MOST_RECORD * most)
     facts, memory = _waiting(context), cast(Memory, dict(context.state.get(_MEMORY, {})))
-    if not getattr(transport, "apart", False) or facts.get("round") != asked["round"]:
+    if not site.apart or facts.get("round") != asked["round"]:
         raise WireError("no update waits to be masked", place="wire", got=asked["round"])
     known = {int(k): bytes.fromhex(v) for k, v in _json(context, _KNOWN).items()}
     holder = Holder(
-        channel=cast(Masking, transport),
+        channel=cast(Masking, federation.pipeline.transport),
         me=me(context),
         identity=_identity(context),
         round=asked["round"],
@@ -131,21 +144,22 @@ def masked(site: Site, record: Any, context: Any) -> Any:
         side=json.loads(facts["side"]),
         weight=facts["weight"],
         known=known,
-        most=len(site.federation.plan.weights),
+        cohort=frozenset(federation.cohort(asked["round"]).drawn),
     )
     try:
         sent, after = holder.turn(asked["step"], asked["told"], memory)
     except RefusedError as refused:
+        _remember(context, STOPPED, known)
         return content({"version": VERSION, "sent": b"", "refused": str(refused)})
-    _remember(context, after, known, holder.most)
+    _remember(context, after, {**registry_in(after, len(holder.cohort)), **known})
     return content({"version": VERSION, "sent": bytes(sent), "refused": ""})
 
 
-def _remember(context: Any, memory: Memory, known: Mapping[int, bytes], most: int) -> None:
+def _remember(context: Any, memory: Memory, known: Mapping[int, bytes]) -> None:
     from flwr.app import ConfigRecord
 
     context.state[_MEMORY] = ConfigRecord(dict(memory))
-    keys = {str(who): key.hex() for who, key in {**registry_in(memory, most), **known}.items()}
+    keys = {str(who): key.hex() for who, key in known.items()}
     context.state[_KNOWN] = ConfigRecord({"json": json.dumps(keys)})
 
 

@@ -16,6 +16,7 @@ from asepsis.core.errors import AsepsisError
 from asepsis.core.updates import Reply
 from asepsis.engines.flower.client import HELLO, MASK
 from asepsis.engines.flower.messages import (
+    LONGEST,
     VERSION,
     Order,
     WireError,
@@ -34,6 +35,11 @@ from asepsis.models.user_code import loaded
 APP = "asepsis.engines.flower.simulated:app"
 LOOK = 0.5
 """Seconds between two looks for nodes that are not there yet."""
+GREETING = 30.0
+"""Seconds that a node has to say which hospital it is, before it is asked again."""
+SIDE = "side:"
+WORD = 8
+"""Most bytes of a masked value."""
 
 
 class Flower:
@@ -63,6 +69,8 @@ class Flower:
         self._keys: dict[int, bytes] = {}
         self._round = 0
         self._lost: dict[int, str] = {}
+        self._strange: dict[int, str] = {}
+        self._most_home = 0
 
     def host(self, federation: Federation) -> None:
         """Take the federation.
@@ -72,6 +80,7 @@ class Flower:
         """
         check_remote(federation)
         self._federation = federation
+        self._most_home = _most_home(federation.plan)
 
     @property
     def apart(self) -> Apart | None:
@@ -110,21 +119,38 @@ class Flower:
             return []
         federation, keep = self._here, self.apart is not None
         self._round = round_ = jobs[0].round
+        self._find_again([job.client for job in jobs])
         hostile = federation.hostile(federation.cohort(round_), round_) if keep else ()
         orders = {
             job.client: packed_order(Order(job, received, keep, job.client in hostile))
             for job in jobs
         }
-        replies, dim = [], federation.plan.layout.dim
+        replies = []
         for client, record in self._ask("train", orders):
             try:
-                reply = read_reply(record, client=client, round_=round_, dim=dim, keep=keep)
+                reply = self._read(record, client, keep=keep)
             except WireError as error:
                 self._lost[client] = str(error)
                 continue
             replies.append(_weighed(reply, federation, received, keep=keep))
         self._note_silence(orders, {reply.client for reply in replies})
         return sorted(replies, key=lambda reply: reply.client)
+
+    def _read(self, record: Any, client: int, *, keep: bool) -> Reply:
+        plan, pipeline = self._here.plan, self._here.pipeline
+        reply = read_reply(
+            record,
+            client=client,
+            round_=self._round,
+            dim=plan.layout.dim,
+            keep=keep,
+            stages=len(plan.stages),
+            most_home=self._most_home,
+        )
+        needed = {need.removeprefix(SIDE) for need in pipeline.needs if need.startswith(SIDE)}
+        if missing := sorted(needed - reply.side.keys()):
+            raise WireError("without what the defense asks for", place="wire", got=missing)
+        return reply
 
     def keys(self) -> Mapping[int, bytes]:
         """Return the identity keys that hospitals registered when they were met."""
@@ -138,9 +164,10 @@ class Flower:
         }
         answers = dict(self._ask(f"query.{MASK}", asked))
         self._note_silence(told, answers)
+        most = WORD * self._here.plan.layout.dim + LONGEST
         for client, record in sorted(answers.items()):
             try:
-                found = plain(record, {"version": int, "sent": bytes, "refused": str})
+                found = plain(record, {"version": int, "sent": bytes, "refused": str}, most)
             except WireError as error:
                 self._lost[client] = str(error)
                 continue
@@ -156,42 +183,63 @@ class Flower:
             self._simulation = None
 
     def _meet(self, wanted: list[int]) -> None:
-        """Ask every node which hospital it is."""
+        """Ask every node which hospital it is, those that do not say again and again."""
         until = time.monotonic() + self._patience
-        self._nodes, self._keys = {}, {}
-        asked: set[int] = set()
-        while set(wanted) - self._nodes.keys():
-            there = set(self._grid.get_node_ids()) - asked
-            asked |= there
-            for node, record in self._exchange(f"query.{HELLO}", _hello(there), until):
-                self._greet(node, record, wanted)
+        self._nodes, self._keys, self._strange = {}, {}, {}
+        while missing := sorted(set(wanted) - self._nodes.keys()):
+            there = set(self._grid.get_node_ids()) - set(self._nodes.values())
+            for node, client, key in self._greeted(there, until):
+                if client in self._nodes:
+                    raise AsepsisError(
+                        "two nodes say that they are the same hospital",
+                        place="engine flower",
+                        got=f"hospital {client}",
+                        fix="give every node its own partition-id, from 0 on",
+                    )
+                self._nodes[client], self._keys[client] = node, key
             missing = sorted(set(wanted) - self._nodes.keys())
             if missing and time.monotonic() > until:
-                raise AsepsisError(
-                    "not all hospitals are there",
-                    place="engine flower",
-                    got=f"without {', '.join(map(str, missing[:10]))}",
-                    fix="start their nodes, or wait longer",
-                )
+                raise self._nobody(missing)
             if missing:
                 time.sleep(LOOK)
 
-    def _greet(self, node: int, record: Any, wanted: list[int]) -> None:
-        try:
-            said = plain(record, {"version": int, "client": int, "key": bytes})
-        except WireError as error:
-            raise AsepsisError(
-                f"a node does not speak our protocol: {error}", place="engine flower", got=node
-            ) from None
-        client = said["client"]
-        if client not in wanted or client in self._nodes or len(said["key"]) != 32:
-            raise AsepsisError(
-                "two nodes say that they are the same hospital, or one says that it is none",
-                place="engine flower",
-                got=f"hospital {client}",
-                fix="give every node its own partition-id, from 0 on",
-            )
-        self._nodes[client], self._keys[client] = node, said["key"]
+    def _nobody(self, missing: Sequence[int]) -> AsepsisError:
+        others = [f"node {node}: {why}" for node, why in sorted(self._strange.items())]
+        return AsepsisError(
+            "; ".join(["not all hospitals are there", *others[:5]]),
+            place="engine flower",
+            got=f"without {', '.join(map(str, missing[:10]))}",
+            fix="start their nodes, or wait longer",
+        )
+
+    def _find_again(self, wanted: Collection[int]) -> None:
+        """Look for hospitals whose node is gone among those that are new: a node that restarts may
+        come back as another one. Its key stays the one that was registered.
+        """
+        there = set(self._grid.get_node_ids())
+        gone = {client for client in wanted if self._nodes[client] not in there}
+        if not gone:
+            return
+        new = there - set(self._nodes.values())
+        for node, client, _ in self._greeted(new, time.monotonic() + self._patience):
+            if client in gone:
+                self._nodes[client] = node
+
+    def _greeted(self, nodes: set[int], until: float) -> Iterator[tuple[int, int, bytes]]:
+        """Ask nodes who they are, and yield those that are hospitals: node, hospital, key."""
+        until = min(until, time.monotonic() + GREETING)
+        asked = {node: content({"version": VERSION}) for node in sorted(nodes)}
+        for node, record in self._exchange(f"query.{HELLO}", asked, until):
+            try:
+                said = plain(record, {"version": int, "client": int, "key": bytes})
+            except WireError as error:
+                self._strange[node] = f"does not speak our protocol: {error}"
+                continue
+            if said["client"] not in self._here.plan.weights or len(said["key"]) != 32:
+                self._strange[node] = f"says that it is hospital {said['client']}"
+                continue
+            self._strange.pop(node, None)
+            yield node, said["client"], said["key"]
 
     def _ask(self, kind: str, asked: Mapping[int, Any]) -> Iterator[tuple[int, Any]]:
         """Send hospitals their records, and yield who answers, with what."""
@@ -226,8 +274,11 @@ class Flower:
 
     def _failed(self, node: int, reason: str) -> None:
         clients = {at: client for client, at in self._nodes.items()}
+        why = f"its app failed: {reason[:200]}"
         if node in clients:
-            self._lost[clients[node]] = f"its app failed: {reason[:200]}"
+            self._lost[clients[node]] = why
+        else:
+            self._strange[node] = why
 
     def _note_silence(self, asked: Collection[int], answered: Collection[int]) -> None:
         for client in asked:
@@ -235,8 +286,11 @@ class Flower:
                 self._lost.setdefault(client, f"no answer in {self._patience:g} s")
 
 
-def _hello(nodes: set[int]) -> dict[int, Any]:
-    return {node: content({"version": VERSION}) for node in sorted(nodes)}
+def _most_home(plan: Plan) -> int:
+    """Return how many bytes a hospital may keep for itself: far more than trainers remember."""
+    module = plan.module
+    size = sum(one.nbytes for one in (*module.parameters(), *module.buffers()))
+    return 64 * size + (64 << 20)
 
 
 def _weighed(reply: Reply, federation: Federation, received: Tensor, *, keep: bool) -> Reply:

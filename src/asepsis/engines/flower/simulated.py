@@ -27,5 +27,5 @@ def _here(_: Any) -> Site:
 def __getattr__(name: str) -> Any:
     """Make the app when it is asked for: Flower need not be there to import this module."""
     if name == "app":
-        return make_app(_here)
+        return make_app(_here, bench=True)
     raise AttributeError(name)
