@@ -33,6 +33,7 @@ from asepsis.experiments.plan import Plan, plan_study, study_from
 from asepsis.experiments.resolve import resolve
 from asepsis.experiments.run import RunOptions
 from asepsis.experiments.store import Store, encode
+from asepsis.experiments.version import code_version
 from asepsis.federation.generating import detector, downstream, extractor
 
 MODES = ("time", "touch", "torn")
@@ -256,8 +257,8 @@ def trial(plan: Plan, folder: Path, seed: int, whole: Whole) -> dict[str, Any]:
     run_module.CHECKPOINT_SECONDS = float(rng.choice([0.0, 0.02, 2.0]))
     run_module.WRITING = math.inf
     kills, wrong = [], []
-    for _ in range(int(rng.integers(1, AT_MOST + 1))):
-        mode = str(rng.choice(MODES))
+    for turn in range(int(rng.integers(1, AT_MOST + 1))):
+        mode = MODES[(seed + turn) % len(MODES)]
         kill = Kill(mode, float(rng.random()), float(rng.random()))
         code = strike(plan, out, kill, whole)
         if code == -signal.SIGKILL:
@@ -277,8 +278,16 @@ def trial(plan: Plan, folder: Path, seed: int, whole: Whole) -> dict[str, Any]:
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     more = [f"{name} should not be there" for name in found.keys() - wanted.keys()]
     less = [f"{name} is missing" for name in wanted.keys() - found.keys()]
-    other = [name for name in found.keys() & wanted.keys() if found[name] != wanted[name]]
-    return more + less + [f"{name} differs" for name in other]
+    same = sorted(found.keys() & wanted.keys())
+    other = [name for name in same if found[name] != wanted[name]]
+    return more + less + [f"{name} differs{_where(found[name], wanted[name])}" for name in other]
+
+
+def _where(found: Any, wanted: Any) -> str:
+    if isinstance(found, bytes) or isinstance(wanted, bytes):
+        return f": {len(found)} bytes, not {len(wanted)}"
+    lines = [n for n, (a, b) in enumerate(zip(found, wanted, strict=False), 1) if a != b]
+    return f": {len(found)} lines, not {len(wanted)}; other lines {lines}"
 
 
 def trials(name: str, kills: int, folder: Path) -> Iterator[dict[str, Any]]:
@@ -287,7 +296,8 @@ def trials(name: str, kills: int, folder: Path) -> Iterator[dict[str, Any]]:
     for module in (extractor, detector, downstream):
         vars(module)["STEPS"] = 10
     plan = plan_study(study_from(SCENARIOS[name], name))
-    resolve(plan.cells[0].spec)  # data are read once, for all forks
+    resolve(plan.cells[0].spec)  # data are read once, for all forks, and so is the code
+    code_version()
     whole, seed = undisturbed(plan, folder), 0
     while kills > 0:
         done = trial(plan, folder, seed, whole)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PROGRAM = Path(__file__).with_name("kills.py")
-KILLS = {"defended": 45, "ledger": 35, "watched": 15, "gan": 10}
+KILLS = {"defended": 45, "ledger": 35, "watched": 10, "gan": 15}
 
 
 def test_a_hundred_are_asked_for() -> None:
