@@ -20,6 +20,9 @@ DIVERGED = 1e3
 ENORMOUS = 1e4
 """No loss that means something is larger: a Wasserstein critic's is less than the distance between
 two images, 900 for 256 x 256 pixels of three colors."""
+NO_ANSWER, TOO_FEW = "no answer", "too few answers"
+OF_HOSPITALS = (NO_ANSWER, TOO_FEW)
+"""What happens where hospitals are processes of their own, whatever they train."""
 STOOD_OUT = "its update stood out"
 
 Round = Mapping[str, Any]
@@ -33,7 +36,8 @@ def troubles(rounds: Sequence[Round]) -> list[Found]:
     afresh`` (what a hospital had kept was no number, and it started over), ``diverged`` (more than
     half of the losses of generators, or of critics, exceed 10,000), ``diverged hospital`` (else:
     its generator's loss is more than 1,000 times the larger of 1 and the median of the others', or
-    its critic's exceeds 10,000), ``update is no number`` (dropped at the door).
+    its critic's exceeds 10,000), ``update is no number`` (dropped at the door). Of hospitals that
+    are processes of their own: ``no answer`` (or none that was one), ``too few answers``.
     """
     seen: dict[tuple[str, int | None], list[int]] = {}
     for item in rounds:
@@ -50,6 +54,10 @@ def _of(item: Round) -> Iterable[tuple[str, int | None]]:
         yield "mode collapse", None
     yield from (("update is no number", client) for client in item["dropped"])
     yield from (("began afresh", client) for client in item.get("afresh", ()))
+    lost = item.get("lost", {})
+    yield from ((NO_ANSWER, int(client)) for client in lost)
+    if lost and item["void"]:
+        yield TOO_FEW, None
     if "critic_loss" not in item:
         return
     generators, critics = _losses(item["train_loss"]), _losses(item["critic_loss"])

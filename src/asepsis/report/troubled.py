@@ -9,6 +9,7 @@ from typing import Any
 
 from asepsis.experiments.penalties import named
 from asepsis.experiments.results import Run
+from asepsis.experiments.troubles import NO_ANSWER, OF_HOSPITALS
 from asepsis.report.findings import Scenario
 from asepsis.report.generated import of_generators
 from asepsis.report.grids import Cell, Grid
@@ -21,6 +22,7 @@ SENTENCES = {
     "update is no number": "{}'s update is no number",
     "diverged hospital": "{} diverged",
     "began afresh": "{} began afresh",
+    NO_ANSWER: "{} did not answer as asked",
 }
 """What is said of a hospital; whatever else happened is said in the record's own words."""
 DIVERGED = "diverged"
@@ -79,12 +81,12 @@ def troubles_grid(scenario: Scenario) -> Grid:
 def notes(scenario: Scenario) -> list[str]:
     """Say in short, of each kind of trouble, in how many runs there was any, and in which."""
     found: dict[str, dict[str, list[Run]]] = {}
-    if not of_generators(scenario):
-        return []
+    generators = of_generators(scenario)
     for finding in scenario.findings:
         where = f"{finding.attack} / {finding.defense}"
         for run in finding.group.runs:
-            for what in {str(trouble["what"]) for trouble in run.footer.get("troubles") or []}:
+            all_of_it = {str(trouble["what"]) for trouble in run.footer.get("troubles") or []}
+            for what in all_of_it if generators else all_of_it & set(OF_HOSPITALS):
                 found.setdefault(what, {}).setdefault(where, []).append(run)
     return [_note(scenario, what, found[what]) for what in sorted(found)]
 

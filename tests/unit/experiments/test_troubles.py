@@ -45,6 +45,19 @@ def test_collapse_nan_divergence_and_a_fresh_start_are_told_with_their_rounds() 
     ]
 
 
+def test_who_did_not_answer_is_told_whatever_is_trained() -> None:
+    plain = {k: v for k, v in round_(2).items() if k != "critic_loss"}
+    rounds = [
+        {**plain, "void": None, "lost": {"3": "no answer in 600 s"}},
+        {**plain, "round": 3, "void": "2 of 6 hospitals answered", "lost": {"3": "x", "4": "y"}},
+    ]
+    assert troubles(rounds) == [
+        {"what": "no answer", "hospital": 3, "rounds": [2, 3]},
+        {"what": "no answer", "hospital": 4, "rounds": [3]},
+        {"what": "too few answers", "hospital": None, "rounds": [3]},
+    ]
+
+
 def test_all_losses_being_large_is_no_hospital_diverging() -> None:
     assert troubles([round_(0, train_loss={"0": 4e3, "1": 5e3, "2": 6e3})]) == []
 

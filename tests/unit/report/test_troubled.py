@@ -13,6 +13,8 @@ from asepsis.report.troubled import sentence
     [
         (("diverged", None, [4, 5, 6]), "the federation diverged in rounds 5 to 7"),
         (("diverged hospital", 1, [2]), "{} diverged in round 3"),
+        (("no answer", 1, [2, 3]), "{} did not answer as asked in rounds 3 and 4"),
+        (("too few answers", None, [2]), "too few answers in round 3"),
         (("mode collapse", None, [0, 4]), "mode collapse in rounds 1 and 5"),
     ],
 )
