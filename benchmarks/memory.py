@@ -4,11 +4,12 @@ Usage: python benchmarks/memory.py [--rounds 200] [--hospitals 100] [--engines s
        [--stacks plain full] [--json]
 
 Every engine and stack runs in a process of its own, with a results folder, and after each round
-its resident memory is read, its workers' included. The first fifth of the rounds is warm-up. The
-slope is that of a straight line through the others, in KiB a round; its interval (95 %) is of a
-bootstrap of the residuals by blocks of a tenth of the rounds, as neighboring rounds are not
-independent. *record* is what a round's line of the record takes in memory: a run keeps its record,
-which is read as a whole at its end, so this much growth is meant. *beyond* is the slope less that.
+its resident memory is read, its workers' included. The first half of the rounds is warm-up, in
+which allocators settle. The slope is that of a straight line through the others, in KiB a round;
+its interval (95 %) is of a bootstrap of the residuals by blocks of a tenth of those rounds, as
+neighboring rounds are not independent. *record* is what a round's line of the record takes in
+memory: a run keeps its record, which is read as a whole at its end, so this much growth is meant.
+*beyond* is the slope less that.
 Linux only.
 """
 
@@ -101,10 +102,10 @@ def measure(engine: str, stack: str, hospitals: int, rounds: int) -> tuple[Float
 
 def slope(after: Floats, draws: int = 2000) -> tuple[float, float, float]:
     """Return the slope in KiB a round and its 95 % interval, warm-up left out."""
-    warm = len(after) // 5
+    warm = len(after) // 2
     memory, x = after[warm:], np.arange(len(after) - warm, dtype=float)
     fitted = np.polyval(line := np.polyfit(x, memory, 1), x)
-    block = max(2, len(after) // 10)
+    block = max(2, len(x) // 10)
     rng = np.random.default_rng(0)
     count = -(-len(x) // block)
     starts = rng.integers(0, len(x) - block + 1, (draws, count))
@@ -128,7 +129,7 @@ def alone(engine: str, stack: str, hospitals: int, rounds: int) -> dict[str, obj
     return {
         "engine": engine,
         "stack": stack,
-        "mib": round(told["after"][len(told["after"]) // 5] / 1024, 1),
+        "mib": round(told["after"][len(told["after"]) // 2] / 1024, 1),
         "last_mib": round(told["after"][-1] / 1024, 1),
         "slope": round(grows, 1),
         "low": round(low, 1),
