@@ -23,7 +23,7 @@ from flower_bench import (
     with_part,
     with_row,
 )
-from flwr.app import Array, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ConfigRecord, Error, Message, MetricRecord, RecordDict
 
 from asepsis.core.errors import AsepsisError, ConfigError
 from asepsis.engines import make_engine
@@ -141,6 +141,41 @@ def test_a_hospital_that_misbehaves_is_lost_and_the_round_goes_on(misdeed: str) 
     assert outcome.sent is not None
     assert outcome.sent.clients == (0, 1, 3, 4, 5)
     assert bool(torch.isfinite(state.row).all())
+
+
+def error(reply: Message, speaker: int) -> list[Message]:
+    made = Message(Error(code=5, reason="Node Unavailable"), reply_to=asked_by(reply))
+    made.metadata.__dict__["_src_node_id"] = speaker
+    return [made]
+
+
+def asked_by(reply: Message) -> Message:
+    about = reply.metadata
+    asked = Message(RecordDict(), dst_node_id=about.src_node_id, message_type="train")
+    asked.metadata.__dict__["_message_id"] = about.reply_to_message_id
+    return asked
+
+
+@pytest.mark.parametrize(("speaker", "why"), [(1, "no answer"), (102, "its app failed")])
+def test_a_node_that_is_gone_is_lost_as_soon_as_the_superlink_says_so(
+    speaker: int, why: str
+) -> None:
+    made = federation()
+    engine = over(made, twisted(lambda reply: error(reply, speaker)))
+    _, outcome = play_round(made, engine, made.begin())
+    assert outcome.lost == {2: f"{why}: Node Unavailable"}
+
+
+def test_a_node_cannot_answer_for_another() -> None:
+    made = federation()
+
+    def twist(message: Message, reply: Message) -> Iterable[Message]:
+        if message.metadata.dst_node_id == 103 and message.metadata.message_type == "train":
+            reply.metadata.__dict__["_src_node_id"] = 102
+        return [reply]
+
+    _, outcome = play_round(made, over(made, twist), made.begin())
+    assert list(outcome.lost) == [3]
 
 
 def test_who_answers_twice_counts_once() -> None:

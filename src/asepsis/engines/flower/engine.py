@@ -262,19 +262,24 @@ class Flower:
             return
         left = max(until - time.monotonic(), 0.1)
         answered: set[int] = set()
-        for reply in self._grid.send_and_receive(messages, timeout=left):
-            node = reply.metadata.src_node_id
-            if node not in records or node in answered:
+        replies = self._grid.send_and_receive(messages, timeout=left)
+        asked = {one.metadata.message_id: one.metadata.dst_node_id for one in messages}
+        for reply in replies:
+            node, speaker = (
+                asked.get(reply.metadata.reply_to_message_id),
+                reply.metadata.src_node_id,
+            )
+            if node is None or node in answered or (speaker != node and not reply.has_error()):
                 continue
             answered.add(node)
-            if reply.has_error():
-                self._failed(node, str(reply.error.reason))
+            if reply.has_error():  # of a node that is gone, the SuperLink says so
+                what = "its app failed" if speaker == node else "no answer"
+                self._failed(node, f"{what}: {str(reply.error.reason)[:200]}")
             else:
                 yield node, reply.content
 
-    def _failed(self, node: int, reason: str) -> None:
+    def _failed(self, node: int, why: str) -> None:
         clients = {at: client for client, at in self._nodes.items()}
-        why = f"its app failed: {reason[:200]}"
         if node in clients:
             self._lost[clients[node]] = why
         else:
