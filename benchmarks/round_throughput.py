@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from asepsis.core.desk import Network
 from asepsis.core.engine import Plan
 from asepsis.core.layout import Layout
 from asepsis.core.registry import build
@@ -68,10 +69,12 @@ def ours(name: str, shape: tuple[int, ...], task: str, engine: str) -> Callable[
     layout = Layout.of(module)
     trainer = Sgd(lr=0.01, momentum=0.9, batch_size=BATCH, steps=STEPS)
     weights = dict.fromkeys(range(HOSPITALS), float(SAMPLES))
+    goal = build("task", task)
+    network_ = Network(module, layout, goal, shape, 2)
     federation = Federation(
         hospitals=(),
         facts=DataFacts(Kind.IMAGE, ("a", "b")),
-        plan=Plan(module, layout, build("task", task), trainer, 0, data, weights),
+        plan=Plan(module, layout, goal, trainer, 0, data, weights, network=network_),
         prepare=lambda samples: Shard(torch.empty(0), torch.empty(0)),  # nobody attacks
         learner=learner_for(module, shape, 2),
         pipeline=build_pipeline(["mean"]),

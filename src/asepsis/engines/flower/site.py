@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from torch import Tensor
 
@@ -28,6 +29,7 @@ class Site:
     def __init__(self, federation: Federation) -> None:
         self.federation = federation
         self._worker = Worker(federation.plan)
+        self._orders = lru_cache(maxsize=2)(self._made_orders)
 
     @property
     def dim(self) -> int:
@@ -49,20 +51,24 @@ class Site:
         federation, job = self.federation, order.job
         if not 0 <= job.round < federation.schedule.rounds:
             raise WireError("an order for a round that there is not", place="wire", got=job.round)
-        cohort = federation.cohort(job.round)
-        hostile = federation.hostile(cohort, job.round)
-        given = {
-            one.client: (one.shard, one.work)
-            for one in federation.jobs(cohort, hostile, job.round, apart=self.apart)
-        }
+        given, hostile = self._orders(job.round)
         if given.get(job.client) != (job.shard, job.work):
-            raise WireError("an order that the experiment does not give", place="wire", got=job)
+            got = f"{job.shard[:20]}, work {job.work:g}"
+            raise WireError("an order that the experiment does not give", place="wire", got=got)
         if order.keep != self.apart:
             raise WireError("an order to send an update as it is", place="wire")
         if order.hostile != (self.apart and job.client in hostile):
             raise WireError("an order to attack, or not to", place="wire", got=order.hostile)
         if job.told is None and (self.apart or job.client not in unbound(federation, hostile)):
             raise WireError("an order to leave an update unprotected", place="wire")
+
+    def _made_orders(self, round_: int) -> tuple[Mapping[int, tuple[str, float]], tuple[int, ...]]:
+        """What each hospital trains in a round, and which are hostile."""
+        federation = self.federation
+        cohort = federation.cohort(round_)
+        hostile = federation.hostile(cohort, round_)
+        jobs = federation.jobs(cohort, hostile, round_, apart=self.apart)
+        return {job.client: (job.shard, job.work) for job in jobs}, hostile
 
     def turn(self, order: Order) -> Reply:
         """Return what the hospital makes of the model it received.
