@@ -2,7 +2,7 @@
 
 A target is a place for the content below an empty folder, what else has to lie there, and the
 reader. Whatever the content, a reader returns or raises an :class:`AsepsisError`: nothing else.
-Messages of Flower will have their place at the end of :data:`TARGETS`.
+Messages of Flower are among them where Flower is installed.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import examples
 import readers
+import wire
 
 from asepsis.core.errors import AsepsisError, shown
 from asepsis.defenses.audit.proof import read_kept
@@ -234,5 +236,6 @@ TARGETS = (
         readers.dataset("dicom-folder", up=2, size=8),
         around=readers.scans_around,
     ),
-    # What crosses the wire between a Flower server and its clients belongs here.
+    Target("invitation", "message", wire.invitations, wire.invitation),
+    *((Target("flower", "message", wire.messages, wire.message),) if find_spec("flwr") else ()),
 )

@@ -271,7 +271,7 @@ class _Run:
         truth = Truth(
             federation=self.federation,
             round=outcome.round,
-            present=outcome.cohort.present,
+            present=tuple(i for i in outcome.cohort.present if i not in outcome.lost),
             received=outcome.received,
             row=self.state.released,
             sent=outcome.sent,
