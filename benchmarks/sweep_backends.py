@@ -119,6 +119,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # whoever ends us ends the head, too
     with tempfile.TemporaryDirectory(prefix="asepsis-") as folder:
         found = measure(asked.jobs, asked.rounds, asked.repeats, Path(folder))
     if asked.json:

@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc"),
 ]
 
-ROUNDS = 150
+ROUNDS, EARLY = 150, 40
 STUDY = f"""
 dataset = "breast-cancer"
 trainer = {{ name = "sgd", steps = 2 }}
@@ -209,7 +209,7 @@ def test_a_sweep_that_is_stopped_there_is_finished_here(
 ) -> None:
     out = tmp_path / "out"
     process = ray.sweep(out)
-    until(lambda: (out / "runs").exists() and played(out) > ROUNDS)
+    until(lambda: (out / "runs").exists() and played(out) > EARLY)
     process.send_signal(how)
     code, _, err = ended(process)
     assert code != 0
@@ -243,7 +243,7 @@ def test_a_worker_that_is_killed_loses_nothing(
     out = tmp_path / "out"
     process = ray.sweep(out)
     for times in (1, 2):
-        until(lambda: process.poll() is not None or (played(out) > 40 and ray.players()))
+        until(lambda: process.poll() is not None or (played(out) > EARLY and ray.players()))
         for pid in ray.players()[:times]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -265,7 +265,7 @@ def test_a_node_that_is_lost_is_replaced(tmp_path: Path, alone: dict[str, list[s
     with cluster(cpus=0) as ray:
         first = ray.join(cpus=2)
         process = ray.sweep(out)
-        until(lambda: (out / "runs").exists() and played(out) > ROUNDS)
+        until(lambda: (out / "runs").exists() and played(out) > EARLY)
         end(first)
         ray.join(cpus=1)
         code, _, err = ended(process)
@@ -279,7 +279,7 @@ def test_a_head_that_is_gone_ends_the_sweep_in_one_message(
     out = tmp_path / "out"
     with cluster() as ray:
         process = ray.sweep(out)
-        until(lambda: (out / "runs").exists() and played(out) > ROUNDS)
+        until(lambda: (out / "runs").exists() and played(out) > EARLY)
         end(ray.nodes[0])
         code, _, err = ended(process)
         assert code == 2
