@@ -36,7 +36,7 @@ APP = "asepsis.engines.flower.simulated:app"
 LOOK = 0.5
 """Seconds between two looks for nodes that are not there yet."""
 GREETING = 30.0
-"""Seconds that a node has to say which hospital it is, before it is asked again."""
+"""Seconds that a node has to say which hospital it is, before it is asked again: at first."""
 SIDE = "side:"
 WORD = 8
 """Most bytes of a masked value."""
@@ -70,6 +70,7 @@ class Flower:
         self._round = 0
         self._lost: dict[int, str] = {}
         self._strange: dict[int, str] = {}
+        self._greeting = GREETING
         self._most_home = 0
 
     def host(self, federation: Federation) -> None:
@@ -227,9 +228,11 @@ class Flower:
 
     def _greeted(self, nodes: set[int], until: float) -> Iterator[tuple[int, int, bytes]]:
         """Ask nodes who they are, and yield those that are hospitals: node, hospital, key."""
-        until = min(until, time.monotonic() + GREETING)
+        until = min(until, time.monotonic() + self._greeting)
         asked = {node: content({"version": VERSION}) for node in sorted(nodes)}
+        silent = set(asked)
         for node, record in self._exchange(f"query.{HELLO}", asked, until):
+            silent.discard(node)
             try:
                 said = plain(record, {"version": int, "client": int, "key": bytes})
             except WireError as error:
@@ -240,6 +243,8 @@ class Flower:
                 continue
             self._strange.pop(node, None)
             yield node, said["client"], said["key"]
+        if silent:
+            self._greeting *= 2  # they may only be slow: whoever is asked anew starts anew
 
     def _ask(self, kind: str, asked: Mapping[int, Any]) -> Iterator[tuple[int, Any]]:
         """Send hospitals their records, and yield who answers, with what."""
