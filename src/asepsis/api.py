@@ -53,7 +53,7 @@ def run(
         seeds: how many seeds (0, 1, ...), or which ones.
         jobs: worker processes; when left out, all work is done in this one. With more than one,
             a script must call this below ``if __name__ == "__main__":``.
-        engine: ``serial``, ``threads``, ``pool`` or ``batched``.
+        engine: ``serial``, ``threads``, ``pool``, ``batched`` or ``flower``.
         device: where training runs, such as ``cpu`` or ``cuda``.
         settings: dotted keys to set, such as ``{"federation.rounds": 50}``.
         out: results folder; a temporary one when left out.
