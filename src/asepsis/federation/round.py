@@ -132,11 +132,14 @@ def value_in(side: Mapping[str, float], name: str) -> float:
 
 
 def told_otherwise(made: Sent) -> dict[int, float]:
-    """Return the loss that hospitals say they had, of those that had another one."""
+    """Return the loss that hospitals say they had, of those that had another one.
+
+    Of hospitals that are apart nobody hears what each says, only that it says something.
+    """
     pairs = {
         reply.client: (value_in(reply.side, LOSS), value_in(made.measured[reply.client], LOSS))
         for reply in made.replies
-        if reply.client in made.measured
+        if reply.client in made.measured and (made.apart is None or LOSS not in reply.side)
     }
     return {client: told for client, (told, own) in pairs.items() if not same(told, own)}
 

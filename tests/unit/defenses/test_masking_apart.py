@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -170,3 +171,33 @@ def test_an_invitation_is_read_or_refused(data: bytes) -> None:
     except RefusedError:
         return
     assert read.pack() == data
+
+
+@pytest.mark.parametrize("step", range(5))
+def test_whatever_a_server_sends_a_hospital_answers_or_refuses(step: int) -> None:
+    sent = updates()
+    asked: list[tuple[bytes, Memory]] = []
+
+    class Heard(Ward):
+        def ask(self, at: int, told: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+            if at == step:
+                asked.append((told[0], dict(self.memories[0])))
+            yield from super().ask(at, told)
+
+    ward = Heard(SecureAggregation(), sent, whole)
+    channel = Channel.of(sent, round_=4)
+    channel = replace(channel, apart=ward, received=dict.fromkeys(sent.clients, MODEL))
+    SecureAggregation().deliver(Waiting(sent.clients, 7, tuple(sent.side)), channel)
+    ((told, memory),) = asked
+    rng = np.random.default_rng(step)
+    refused = 0
+    for _ in range(60):
+        bad = bytearray(told)
+        for place in rng.integers(len(bad), size=rng.integers(1, 4)):
+            bad[place] = rng.integers(256)
+        cut = int(rng.integers(len(bad))) if rng.random() < 0.2 else len(bad)
+        try:
+            ward.holders[0].turn(step, bytes(bad[:cut]), dict(memory))
+        except RefusedError:
+            refused += 1
+    assert refused >= 30

@@ -47,6 +47,9 @@ CASES: dict[str, dict[str, Any]] = {
         "federation": {"hospitals": 9, "rounds": 3, "dropout": 0.1},
         "defenses": [{"name": "secure-aggregation", "late_dropout": 0.1}, "mean"],
     },
+    "masks, noise": {
+        "defenses": [{"name": "client-clip", "max_norm": 0.1}, "client-noise", *MASKS]
+    },
     "masks, own": {"defenses": MASKS, "attack": "sign-flip", "threat": OWN},
     "masks, remembers": {"defenses": MASKS, "attack": "poisonedfl", "threat": OWN},
     "masks, trains": {"defenses": MASKS, "attack": "dba", "threat": OWN},
@@ -72,6 +75,7 @@ def test_three_rounds_on_flower_are_bit_equal_to_three_in_one_process(case: str)
     assert state.attack.keys() == other.attack.keys()
     assert all(torch.equal(value, other.attack[name]) for name, value in state.attack.items())
     assert [one.record() for one in outcome.protected] == [one.record() for one in told.protected]
+    assert repr(told.told_loss) == repr(outcome.told_loss)
     assert told.lost == {}
 
 
@@ -87,7 +91,7 @@ def test_a_run_in_flowers_simulation_makes_the_same_record(case: str) -> None:
         assert [text.replace(CUT, "") for text in one] == two
 
 
-CUT = '"unfit": 0.0, "clipped": 0.0, '
+CUT = '"unfit":0.0,"clipped":0.0,'
 
 
 def raw(data: bytes, shape: tuple[int, ...], dtype: str = "float32") -> Array:
