@@ -35,20 +35,28 @@ INSTRUMENTED = (
 )
 
 
-def main(names: list[str], seconds: int, found: Path) -> None:
-    """Run targets one after the other, each in a process of its own: libFuzzer ends it."""
+def main(names: list[str], seconds: int, found: Path) -> bool:
+    """Run targets one after the other, each in a process of its own: libFuzzer ends it.
+
+    Returns:
+        Whether nothing was found.
+    """
     import atheris
 
     with atheris.instrument_imports(include=list(INSTRUMENTED), enable_loader_override=False):
         from targets import TARGETS
     found.mkdir(parents=True, exist_ok=True)
+    ended = True
     for target in TARGETS:
         if target.name in names or names == ["all"]:
             corpus = list(target.corpus())
             child = os.fork()
             if child == 0:
                 _run(target, corpus, seconds, found)
-            print(f"{target.name}: ended with {os.waitpid(child, 0)[1]}", flush=True)
+            status = os.waitpid(child, 0)[1]
+            ended &= status == 0
+            print(f"{target.name}: ended with {status}", flush=True)
+    return ended and not any(found.glob("*.txt"))
 
 
 def _run(target: Target, corpus: list[bytes], seconds: int, found: Path) -> None:
@@ -115,5 +123,4 @@ if __name__ == "__main__":
         print("\n".join(one.name for one in KNOWN))
     else:
         place = Path(sys.argv[3] if len(sys.argv) > 3 else "build/fuzz")
-        main(sys.argv[1].split(","), int(sys.argv[2]), place)
-        sys.exit(any(place.glob("*.txt")))
+        sys.exit(not main(sys.argv[1].split(","), int(sys.argv[2]), place))

@@ -74,7 +74,9 @@ def results() -> dict[str, bytes]:
     }
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "results"
-        asepsis.run(table, out=place, engine="serial")
+        made = asepsis.run(table, out=place, engine="serial")
+        ended = [(run.footer["status"], run.footer.get("message", "")) for run in made.runs]
+        assert ended == [("success", "")] * 2, ended
         files = [path for path in sorted(place.rglob("*")) if path.is_file()]
         return {path.relative_to(place).as_posix(): path.read_bytes() for path in files}
 

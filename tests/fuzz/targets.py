@@ -72,7 +72,7 @@ class Target:
         return told
 
 
-TARGETS = (
+TARGETS: tuple[Target, ...] = (
     Target(
         "experiment", "mine.toml", examples.experiments, lambda p: load_study(str(p)), form="toml"
     ),
