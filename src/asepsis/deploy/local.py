@@ -24,6 +24,7 @@ from asepsis.deploy.texts import SAID, Settings, site
 LINK, LINK_APPS, RUN = "superlink", "superlink-apps", "run"
 STARTING = 60.0
 REGISTERING = 120.0
+STARTED = "Successfully started run"
 
 Teller = Callable[[str], None]
 
@@ -72,7 +73,9 @@ def follow(kept: Processes, name: str, tell: Teller) -> None:
             return
         kept.check(except_for=name)
         if over:
-            raise ProcessError(f"the run ended without an end\n{kept.tail(name)}")
+            begun = STARTED in kept.log(name).read_text(errors="replace")
+            what = "the run ended without an end" if begun else "the SuperLink did not take the app"
+            raise ProcessError(f"{what}\n{kept.tail(name)}")
         kept.wait(0.3)
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from asepsis.core.errors import AsepsisError, ConfigError
 from asepsis.deploy import flower
 from asepsis.deploy.app import App
-from asepsis.deploy.local import RUN, STARTING, Teller, follow
+from asepsis.deploy.local import RUN, STARTED, STARTING, Teller, follow
 from asepsis.deploy.processes import Processes, processes
 from asepsis.deploy.texts import Settings
 
-NUMBER = re.compile(r"Successfully started run (\d+)")
+NUMBER = re.compile(STARTED + r" (\d+)")
 STOP = "stop"
 
 
