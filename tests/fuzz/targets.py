@@ -68,6 +68,7 @@ class Target:
             return ""
         told = shown(refused)
         assert refused.message.strip(), f"{type(refused).__name__} says nothing"
+        assert "MemoryError" not in told, told
         assert len(told) < LONGEST, f"a message of {len(told)} characters"
         return told
 

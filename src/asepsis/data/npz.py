@@ -19,6 +19,8 @@ from asepsis.core.errors import DataError, did_you_mean
 from asepsis.core.samples import Array
 
 MAX_GIB = 8.0
+MOST_EMPTY = 2**20
+"""Samples of no width take no bytes, but whatever counts them would."""
 MOST_WORDS = 200
 """Of an error's text, which may repeat what the file says."""
 BAD_ARRAY = (
@@ -127,7 +129,9 @@ def _check_header(file: IO[bytes], info: zipfile.ZipInfo, path: Path) -> None:
             place=str(path),
             fix="save plain numbers or text",
         )
-    if prod(shape) * dtype.itemsize != info.file_size - file.tell():
+    size = prod(shape) * dtype.itemsize
+    endless = not size and prod(side for side in shape if side) > MOST_EMPTY
+    if size != info.file_size - file.tell() or endless:
         raise ValueError(f"'{info.filename}' does not hold what its header promises")
 
 
