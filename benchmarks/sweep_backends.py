@@ -84,7 +84,8 @@ def answers(port: int) -> bool:
 def swept(study: Path, out: Path, more: list[str], environment: dict[str, str]) -> float:
     words = ["-m", "asepsis.cli.main", "sweep", str(study), "--json", "--out", str(out), *more]
     began = time.perf_counter()
-    subprocess.run([sys.executable, *words], env=environment, check=True, capture_output=True)
+    done = subprocess.run([sys.executable, *words], env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
     return time.perf_counter() - began
 
 
