@@ -100,6 +100,7 @@ def main(address: str) -> None:
     asked = _requests(sys.stdin.buffer)
     import ray
 
+    send(answers, Parcel({"kind": "begun"}).pack())
     ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     out = _Out(ray, answers)
     out.answer(kind="ready", room=out.room())

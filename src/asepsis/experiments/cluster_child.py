@@ -14,6 +14,8 @@ from threading import Thread
 from asepsis.experiments.parcel import Parcel, receive, send
 
 REFUSED = b"InvalidAuthToken"
+BEGINNING = 120.0
+"""Seconds that the child has to load what it needs."""
 CLOSING = 10.0
 """Seconds that the child has to call back what is out."""
 
@@ -57,18 +59,18 @@ class Bridge:
                     break
 
     def ready(self, patience: float) -> None:
-        """Wait until the child is in.
+        """Wait until the child is in; what it takes to begin is this machine's own time.
 
         Raises:
             BridgeGone: it is not let in, or not in time.
         """
-        until = time.monotonic() + patience
-        while time.monotonic() < until:
-            if self.receive(0.1) is not None:
-                return
-            if REFUSED in self._words():
-                raise BridgeGone(refused=True)
-        raise BridgeGone
+        for seconds in (BEGINNING, patience):
+            until = time.monotonic() + seconds
+            while self.receive(0.1) is None:
+                if REFUSED in self._words():
+                    raise BridgeGone(refused=True)
+                if time.monotonic() > until:
+                    raise BridgeGone
 
     def receive(self, seconds: float) -> Parcel | None:
         """Return what arrives next, ``None`` where nothing does.
