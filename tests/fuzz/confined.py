@@ -10,12 +10,14 @@ import traceback
 from collections.abc import Callable
 
 FAULT = "fault: "
+WAITING = 60
+"""Seconds of a clock; a machine that is busy takes no time of a processor."""
 
 
 def confined(what: Callable[[], str], mebibytes: int = 512, seconds: int = 10) -> str:
     """Return what a child of this process says, or what became of it.
 
-    It may take so much more memory than this process has, and is stopped when its time is up.
+    It may take so much more memory than this process has, and so many seconds of a processor.
     """
     source, sink = os.pipe()
     child = os.fork()
@@ -37,7 +39,8 @@ def confined(what: Callable[[], str], mebibytes: int = 512, seconds: int = 10) -
 
 def _alone(what: Callable[[], str], mebibytes: int, seconds: int) -> str:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(seconds)
+    signal.alarm(WAITING)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     with open("/proc/self/statm", encoding="ascii") as file:
         pages = int(file.read().split()[5])
     most = pages * os.sysconf("SC_PAGE_SIZE") + (mebibytes << 20)
