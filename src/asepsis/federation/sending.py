@@ -38,8 +38,7 @@ class Sent:
     ``homes`` is what all hospitals keep for themselves; those ``afresh`` threw it away.
     ``measured`` is what each measured while it trained, whatever it says of it in ``replies``.
     ``hostile`` are those that answered. ``lost`` did not answer as asked; ``void`` says why too few
-    are left. ``apart``: updates wait at
-    hospitals, and rows are empty.
+    are left. ``apart``: updates wait at hospitals, and rows are empty.
     """
 
     homes: State
@@ -74,40 +73,19 @@ def updates(
         )
         facts = replace(facts, rule=rule)
     announced = federation.pipeline.announce(state.pipeline)
-    # What hospitals that are apart do to their updates, hostile ones too, is done there.
-    apart = engine.apart if isinstance(engine, Remote) else None
-    exempt = () if apart is not None else unbound(federation, hostile)
-    jobs = federation.jobs(cohort, hostile, facts.round, state.homes, apart=apart is not None)
+    if isinstance(engine, Remote) and engine.apart is not None:
+        return _apart(federation, engine, engine.apart, state, cohort, hostile, announced, told)
+    exempt = unbound(federation, hostile)
+    jobs = federation.jobs(cohort, hostile, facts.round, state.homes)
     jobs = [job if job.client in exempt else replace(job, told=announced) for job in jobs]
-    jobs = jobs if apart is None else with_minds(jobs, state.attack, hostile)
     replies, lost = trained(engine, state.row, told, jobs)
+    void = too_few(engine, len(replies), len(jobs))
     hostile = tuple(client for client in hostile if client not in lost)
-    minds = state.attack
-    if apart is not None:
-        replies, minds = without_minds(replies, minds, hostile)
     homes = kept(state.homes, replies)
     afresh = tuple(reply.client for reply in replies if reply.afresh)
     training = time.perf_counter() - started
-    void = too_few(engine, len(replies), len(jobs))
-    if apart is not None:
-        spent = {"training": training}
-        reports, measured = reports_of(federation, replies), measured_by(replies)
-        return Sent(
-            homes,
-            afresh,
-            measured,
-            minds,
-            replies,
-            hostile,
-            {name: value for reply in replies for name, value in reply.notes.items()},
-            reports,
-            spent,
-            lost,
-            void,
-            apart,
-        )
 
-    minds, own, notes = hospitals.train(federation, minds, cohort, hostile, facts, told)
+    minds, own, notes = hospitals.train(federation, state.attack, cohort, hostile, facts, told)
 
     def bound(reply: Reply) -> Reply:
         received = told.get(reply.client, state.row)
@@ -127,6 +105,40 @@ def updates(
     crafted = notes | crafted
     return Sent(
         homes, afresh, measured, minds, replies, hostile, crafted, reports, seconds, lost, void
+    )
+
+
+def _apart(
+    federation: Federation,
+    engine: Engine,
+    apart: Apart,
+    state: RoundState,
+    cohort: Cohort,
+    hostile: tuple[int, ...],
+    announced: Mapping[str, float],
+    told: Mapping[int, Tensor],
+) -> Sent:
+    """Let hospitals do all of it in processes of their own, where their updates then wait."""
+    started = time.perf_counter()
+    jobs = federation.jobs(cohort, hostile, state.round, state.homes, apart=True)
+    jobs = [replace(job, told=announced) for job in jobs]
+    jobs = with_minds(jobs, state.attack, hostile)
+    replies, lost = trained(engine, state.row, told, jobs)
+    there = tuple(client for client in hostile if client not in lost)
+    replies, minds = without_minds(replies, state.attack, there)
+    return Sent(
+        homes=kept(state.homes, replies),
+        afresh=tuple(reply.client for reply in replies if reply.afresh),
+        measured=measured_by(replies),
+        minds=minds,
+        replies=replies,
+        hostile=there,
+        crafted={name: value for reply in replies for name, value in reply.notes.items()},
+        protected=reports_of(federation, replies),
+        seconds={"training": time.perf_counter() - started},
+        lost=lost,
+        void=too_few(engine, len(replies), len(jobs)),
+        apart=apart,
     )
 
 
