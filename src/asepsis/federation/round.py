@@ -73,11 +73,9 @@ def play_round(
     made = updates(federation, engine, state, cohort, facts, desk, told)
     clock.lap("hospitals")
     tap = tapped(federation, made.minds, facts, row)
-    came = (
-        Carried(None, aborted=made.void)
-        if made.void
-        else carried(federation, made.replies, cohort, row, told, t, tap, made.apart)
-    )
+    came = Carried(None, aborted=made.void)
+    if made.void is None:
+        came = carried(federation, made.replies, cohort, row, told, t, tap, made.apart)
     seen: tuple[Seen, ...] = ()
     if came.delivery is not None and made.replies:
         sent = individual(made.replies)
@@ -114,11 +112,7 @@ def play_round(
         channel=came.measurements,
         protected=(*made.protected, *channel_report(federation, came)),
         audited=lines,
-        critic_loss={
-            client: value_in(side, CRITIC)
-            for client, side in made.measured.items()
-            if CRITIC in side
-        },
+        critic_loss=critic_losses(made),
         told_loss=told_otherwise(made),
         afresh=made.afresh,
         intercepted=tap.touched if tap else None,
@@ -129,6 +123,12 @@ def play_round(
 def value_in(side: Mapping[str, float], name: str) -> float:
     """Return one value of a hospital's telemetry, NaN where there is none."""
     return float(side.get(name, math.nan))
+
+
+def critic_losses(made: Sent) -> dict[int, float]:
+    """Return the critic's loss of hospitals that train one."""
+    sides = made.measured.items()
+    return {client: value_in(side, CRITIC) for client, side in sides if CRITIC in side}
 
 
 def told_otherwise(made: Sent) -> dict[int, float]:
